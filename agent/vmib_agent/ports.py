@@ -1,0 +1,100 @@
+"""What the core needs of the world, as small Protocols; adapters implement them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol, TypeVar, runtime_checkable
+
+from vmib.errors import VmibError
+
+
+class ApplyError(VmibError):
+    """The kernel (or the firewall, or a guest) refused an operation.
+
+    `index` is the position of the refused operation in the sequence given to `apply`;
+    what came before it has taken effect, what follows has not been tried.
+    """
+
+    def __init__(self, index: int, operation: str, reason: str) -> None:
+        super().__init__(f"{operation}: {reason}")
+        self.index = index
+        self.operation = operation
+        self.reason = reason
+
+
+@runtime_checkable
+class Operation(Protocol):
+    """One idempotent step of a plan."""
+
+    @property
+    def subject(self) -> str:
+        """What it changes: a device, a bridge, a table; the key that leads back to a row."""
+
+    def describe(self) -> str:
+        """The step in the words of tc(8), ip(8) or iptables(8)."""
+
+
+class Presence(Enum):
+    """Values of vmibVmPresence, by name."""
+
+    ABSENT = "absent"
+    DEFINED = "defined"
+    RUNNING = "running"
+    PAUSED = "paused"
+
+
+@dataclass(frozen=True, slots=True)
+class GuestVif:
+    """A guest's interface as the hypervisor reports it.
+
+    `mac` is lower-case, colon-separated; `device` is the host end's name, or "" while it does
+    not exist; `number` counts the machine's interfaces from 0, in the hypervisor's order.
+    """
+
+    number: int
+    mac: str
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """A machine as the hypervisor reports it; `uuid` is the usual lower-case text form."""
+
+    uuid: str
+    name: str
+    presence: Presence
+    vifs: tuple[GuestVif, ...]
+
+
+StateT = TypeVar("StateT")
+OperationT = TypeVar("OperationT", bound=Operation)
+
+
+class Hypervisor(Protocol):
+    """Where machines come from."""
+
+    @property
+    def kind(self) -> str:
+        """The driver's name: netns, xen, qemu."""
+
+    def guests(self) -> Sequence[Guest]:
+        """All machines it knows now. Raises `Unavailable` when it cannot be asked."""
+
+
+class Section(Protocol[StateT, OperationT]):
+    """One part of the host that vMIB owns: shaping, network, firewall or guests.
+
+    The difference between two states is a pure function beside the adapter; an undo is the
+    difference back to the state that was read before.
+    """
+
+    def capabilities(self) -> Collection[str]:
+        """Names of vmibHostCapabilities bits this part provides, found by trying."""
+
+    def apply(self, operations: Sequence[OperationT]) -> None:
+        """Carry out the operations in order; raises `ApplyError` at the first refusal."""
+
+
+Facts = Mapping[str, object]
