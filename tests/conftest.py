@@ -1,0 +1,35 @@
+"""What tests of every layer share: the reasons for which a test cannot run here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from functools import cache
+
+import pytest
+
+
+@cache
+def kernel_has_netem() -> bool:
+    """Whether sch_netem can be attached, found by trying it in a namespace of its own."""
+    command = "ip link add d0 type dummy && tc qdisc add dev d0 root netem delay 1ms"
+    tried = subprocess.run(["unshare", "-n", "sh", "-c", command], capture_output=True, check=False)
+    return tried.returncode == 0
+
+
+def reason_to_skip(item: pytest.Item) -> str | None:
+    """Why this test cannot run here, or None."""
+    needs_root = item.get_closest_marker("netns") or item.get_closest_marker("netem")
+    if needs_root and os.geteuid() != 0:
+        return "needs root: makes network namespaces"
+    if item.get_closest_marker("snmp") and shutil.which("snmpget") is None:
+        return "needs net-snmp's tools (Debian package snmp)"
+    if item.get_closest_marker("netem") and not kernel_has_netem():
+        return "kernel has no sch_netem"
+    return None
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if reason := reason_to_skip(item):
+        pytest.skip(reason)
