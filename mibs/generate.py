@@ -197,6 +197,8 @@ class Compiler:
             parts.append(repr(syntax["ranges"]))
         if syntax["names"]:
             parts.append(json.dumps(syntax["names"]))
+        if syntax["kind"] == "NAMED":
+            parts.append(f"enum=rows.{self._enum_name(name)}")
         access = symbol["maxaccess"].replace("accessible-for-notify", "notify")
         source = [
             f'"{name}"',
@@ -221,6 +223,7 @@ class Compiler:
             "",
             "from __future__ import annotations",
             "",
+            "from . import rows",
             "from .smi import Access, Column, Kind, Notification, Oid, Scalar, Syntax, Table, Tag",
             "",
             f"ROOT: Oid = ({', '.join(self.root.split('.'))})",

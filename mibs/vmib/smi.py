@@ -61,7 +61,7 @@ class Kind(Enum):
     """How Python sees a value."""
 
     INT = "int"  # int
-    NAMED = "named"  # int, with names
+    NAMED = "named"  # IntEnum
     BOOL = "bool"  # bool (TruthValue)
     TEXT = "text"  # str (SnmpAdminString, UTF-8)
     MAC = "mac"  # str, lower-case, colons
@@ -89,7 +89,8 @@ class Syntax:
     """A SYNTAX clause: base type, textual convention, restrictions and names.
 
     `ranges` restricts the value of numbers and the length, in octets, of strings; empty means
-    the whole base type. `names` are those of an enumeration or of BITS.
+    the whole base type. `names` are those of an enumeration or of BITS; `enum` is the class of
+    an enumeration's values.
     """
 
     tag: Tag
@@ -97,6 +98,7 @@ class Syntax:
     convention: str
     ranges: tuple[tuple[int, int], ...] = ()
     names: Mapping[str, int] = field(default_factory=dict)
+    enum: type[IntEnum] | None = None
 
     @property
     def fixed_length(self) -> int | None:
@@ -154,6 +156,8 @@ class Syntax:
         """The Python value of a raw value that `check` accepts."""
         if self.kind is Kind.BOOL:
             return raw == 1
+        if self.enum is not None and isinstance(raw, int):
+            return self.enum(raw)
         if isinstance(raw, bytes):
             return self._decode_octets(raw)
         return raw
