@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from vmib.errors import VmibError
 
@@ -68,10 +68,6 @@ class Guest:
     vifs: tuple[GuestVif, ...]
 
 
-StateT = TypeVar("StateT")
-OperationT = TypeVar("OperationT", bound=Operation)
-
-
 class Hypervisor(Protocol):
     """Where machines come from."""
 
@@ -81,20 +77,3 @@ class Hypervisor(Protocol):
 
     def guests(self) -> Sequence[Guest]:
         """All machines it knows now. Raises `Unavailable` when it cannot be asked."""
-
-
-class Section(Protocol[StateT, OperationT]):
-    """One part of the host that vMIB owns: shaping, network, firewall or guests.
-
-    The difference between two states is a pure function beside the adapter; an undo is the
-    difference back to the state that was read before.
-    """
-
-    def capabilities(self) -> Collection[str]:
-        """Names of vmibHostCapabilities bits this part provides, found by trying."""
-
-    def apply(self, operations: Sequence[OperationT]) -> None:
-        """Carry out the operations in order; raises `ApplyError` at the first refusal."""
-
-
-Facts = Mapping[str, object]

@@ -51,7 +51,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-    os.rename(temporary, path)
+    temporary.rename(path)
     _sync_directory(path.parent)
 
 

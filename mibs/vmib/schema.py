@@ -44,14 +44,16 @@ class Place:
     suffix: Oid
 
 
-_LEAVES: tuple[tuple[Oid, Table | None, Scalar | Column], ...] = tuple(
+LEAVES: tuple[tuple[Oid, Table | None, Scalar | Column], ...] = tuple(
     sorted(
         [(c.oid, t, c) for t in objects.TABLES for c in t.columns]
         + [(s.oid, None, s) for s in objects.SCALARS],
         key=lambda leaf: leaf[0],
     )
 )
-_LEAF_OIDS = [leaf[0] for leaf in _LEAVES]
+"""Every columnar and scalar object with its OID and table, in the order of OIDs."""
+
+_LEAF_OIDS = [leaf[0] for leaf in LEAVES]
 
 
 def locate(oid: Oid) -> Place | None:
@@ -59,7 +61,7 @@ def locate(oid: Oid) -> Place | None:
     position = bisect_right(_LEAF_OIDS, oid) - 1
     if position < 0:
         return None
-    prefix, table, leaf = _LEAVES[position]
+    prefix, table, leaf = LEAVES[position]
     if oid[: len(prefix)] != prefix:
         return None
     return Place(leaf, table, oid[len(prefix) :])

@@ -1,0 +1,124 @@
+"""The machines of this host by their persistent numbers, and the rows that exist through them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from vmib.rows import Direction, Shape, ShapeKey, Vif, VifKey, Vm, VmKey
+
+from .ports import Guest, Presence
+from .state import Indexes, Intent, Key
+
+
+@dataclass(frozen=True, slots=True)
+class VifFacts:
+    """An interface as the hypervisor and the kernel report it.
+
+    `device` is "" and `if_index`, `mtu` are 0 while the host end does not exist.
+    """
+
+    uuid: str
+    mac: str
+    number: int
+    device: str
+    if_index: int
+    mtu: int
+    up: bool
+    running: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A network device of the host, as far as an inventory needs it."""
+
+    if_index: int
+    mtu: int
+    up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What is there now, by vmibVmIndex and by (vmibVmIndex, vmibVifIndex)."""
+
+    vms: Mapping[VmKey, Guest] = field(default_factory=dict)
+    vifs: Mapping[VifKey, VifFacts] = field(default_factory=dict)
+
+    @property
+    def discovered(self) -> Mapping[str, Iterable[Key]]:
+        """Keys of the rows that exist because of the hypervisor, as `vmib.canonical` wants them."""
+        return {
+            "vmibVmTable": self.vms.keys(),
+            "vmibVifTable": self.vifs.keys(),
+            "vmibShapeTable": [
+                ShapeKey(*vif, direction) for vif in self.vifs for direction in Direction
+            ],
+        }
+
+    def by_device(self) -> Mapping[str, VifKey]:
+        """The interface behind each host-end device."""
+        return {facts.device: key for key, facts in self.vifs.items() if facts.device}
+
+
+def take(guests: Sequence[Guest], indexes: Indexes, devices: Mapping[str, Device]) -> Inventory:
+    """The inventory of guests whose numbers have been given out.
+
+    `devices` are the host's devices by name. Raises KeyError for a guest without numbers.
+    """
+    vms: dict[VmKey, Guest] = {}
+    vifs: dict[VifKey, VifFacts] = {}
+    for guest in guests:
+        vm = indexes.vms[guest.uuid]
+        vms[VmKey(vm)] = guest
+        for vif in guest.vifs:
+            device = devices.get(vif.device)
+            vifs[VifKey(vm, indexes.vifs[guest.uuid, vif.mac])] = VifFacts(
+                uuid=guest.uuid,
+                mac=vif.mac,
+                number=vif.number,
+                device=vif.device if device else "",
+                if_index=device.if_index if device else 0,
+                mtu=device.mtu if device else 0,
+                up=device.up if device else False,
+                running=guest.presence is Presence.RUNNING,
+            )
+    return Inventory(vms, vifs)
+
+
+class Rows:
+    """Configured and discovered rows together: what a manager reads."""
+
+    def __init__(self, intent: Intent, inventory: Inventory) -> None:
+        self.intent = intent
+        self.inventory = inventory
+
+    def keys(self, table: str) -> Iterator[Key]:
+        """The keys of all rows of a table, in no order."""
+        rows = self.intent.get(table, {})
+        yield from rows
+        if table == "vmibVmTable":
+            yield from (key for key in self.inventory.vms if key not in rows)
+        elif table == "vmibVifTable":
+            yield from (key for key in self.inventory.vifs if key not in rows)
+        elif table == "vmibShapeTable":
+            for vif in self.keys("vmibVifTable"):
+                for direction in Direction:
+                    key = ShapeKey(vif[0], vif[1], direction)
+                    if key not in rows:
+                        yield key
+
+    def row(self, table: str, key: Key) -> Any:
+        """The row with this key, or None."""
+        configured = self.intent.get(table, {}).get(key)
+        if configured is not None:
+            return configured
+        if table == "vmibVmTable":
+            guest = self.inventory.vms.get(VmKey(*key))
+            return None if guest is None else Vm(uuid=guest.uuid, name=guest.name)
+        if table == "vmibVifTable":
+            facts = self.inventory.vifs.get(VifKey(*key))
+            return None if facts is None else Vif(mac_address=facts.mac)
+        if table == "vmibShapeTable" and self.row("vmibVifTable", key[:2]) is not None:
+            return Shape()
+        return None
