@@ -1,0 +1,31 @@
+# The two commands: `make demo` and `make test`. Both do all their set-up themselves.
+PY := .venv/bin/python
+
+.PHONY: setup demo test lint bench generated clean
+
+setup:
+	@packaging/setup.sh
+
+demo: setup
+	@$(PY) manager/examples/demo.py
+
+test: setup lint
+	@$(PY) -m pytest
+
+lint: setup
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+
+bench:
+	@packaging/setup.sh iperf3 bridge-utils mininet
+	@$(PY) tests/bench/run.py
+
+# What is derived from another file and committed: MIB objects and rows, man pages, completion.
+generated: setup
+	@$(PY) mibs/generate.py .cache/mibs
+	@$(PY) packaging/generate.py
+
+clean:
+	rm -rf .venv .cache build dist out *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

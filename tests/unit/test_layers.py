@@ -1,0 +1,80 @@
+"""The layers: who may import whom."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = {
+    "vmib": ROOT / "mibs" / "vmib",
+    "vmib_agent": ROOT / "agent" / "vmib_agent",
+    "vmib_manager": ROOT / "manager" / "vmib_manager",
+}
+FORBIDDEN = {
+    "vmib": {"vmib_agent", "vmib_manager"},
+    "vmib_agent": {"vmib_manager"},
+    "vmib_manager": {"vmib_agent"},
+}
+IMPURE = {"asyncio", "iptc", "os", "pyroute2", "pysnmp", "socket", "subprocess", "time"}
+PURE = (
+    "vmib/smi.py",
+    "vmib/schema.py",
+    "vmib/canonical.py",
+    "vmib/units.py",
+    "vmib/snmp/ber.py",
+    "vmib/snmp/message.py",
+    "vmib_agent/inventory.py",
+    "vmib_agent/isolation.py",
+    "vmib_agent/rules.py",
+    "vmib_agent/setrequest.py",
+    "vmib_agent/shaping.py",
+    "vmib_agent/state.py",
+    "vmib_agent/store.py",
+    "vmib_agent/transactions.py",
+    "vmib_agent/view.py",
+    "vmib_manager/checks.py",
+    "vmib_manager/compile.py",
+    "vmib_manager/paths.py",
+    "vmib_manager/plan.py",
+)
+
+
+def imported(path: Path) -> set[str]:
+    """The top-level names of the packages a module imports."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("package", SOURCES)
+def test_agent_and_manager_know_the_contract_and_never_each_other(package: str) -> None:
+    modules = list(SOURCES[package].rglob("*.py"))
+    assert modules
+    for module in modules:
+        assert not imported(module) & FORBIDDEN[package], module
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_the_core_does_no_input_or_output_and_has_no_clock(module: str) -> None:
+    package, rest = module.split("/", 1)
+    assert not imported(SOURCES[package] / rest) & IMPURE
+
+
+def test_every_package_of_the_tree_is_in_the_wheel() -> None:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    listed = set(config["options"]["packages"].split())
+    found = {
+        ".".join([package, *init.parent.relative_to(folder).parts])
+        for package, folder in SOURCES.items()
+        for init in folder.rglob("*.py")
+    }
+    assert found == listed
