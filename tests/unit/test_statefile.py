@@ -1,0 +1,135 @@
+"""The state on disk: what is saved is loaded, and what cannot be trusted is refused."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vmib.rows import (
+    Addr,
+    AddrKey,
+    Direction,
+    Distribution,
+    InetAddressType,
+    Link,
+    LinkKey,
+    Shape,
+    ShapeKey,
+    StorageType,
+    TxnErrorStage,
+    TxnState,
+    Vif,
+    VifKey,
+)
+from vmib_agent.state import Indexes, State, Transaction, TxnError
+from vmib_agent.statefile import StateFile, StateUnreadable, decode, encode, without_volatile
+
+SHAPE = ShapeKey(3, 1, Direction.toVm)
+LINK = LinkKey(3, 1, InetAddressType.ipv6, IPv6Address("fd00::"), 64)
+FULL = State(
+    spin_lock=7,
+    intent={
+        "vmibShapeTable": {SHAPE: Shape(rate=1000, delay=20, distribution=Distribution.normal)},
+        "vmibLinkTable": {LINK: Link(loss=10, storage_type=StorageType.volatile)},
+        "vmibVifTable": {VifKey(3, 1): Vif(mac_address="02:00:00:00:00:01", spoof_guard=False)},
+        "vmibAddrTable": {
+            AddrKey(3, 1, InetAddressType.ipv4, IPv4Address("10.0.0.1")): Addr(prefix_length=24)
+        },
+    },
+    indexes=Indexes({"u": 3}, {("u", "02:00:00:00:00:01"): 1}, 4),
+    generation=5,
+    last_change=12.5,
+    last_change_by="ann",
+    current=Transaction(
+        9, "ann", TxnState.awaitingConfirm, 60, 300, "d", 1.0, before={}, wall_deadline=99.0
+    ),
+    history=(
+        Transaction(
+            8,
+            "bob",
+            TxnState.failed,
+            0,
+            300,
+            "",
+            0.5,
+            closed=0.6,
+            errors=(TxnError((1, 3, 6), TxnErrorStage.apply, "no"),),
+        ),
+    ),
+    notify_enable=frozenset({"drift"}),
+)
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    file = StateFile(tmp_path)
+    assert file.load() is None
+    file.save(FULL)
+    assert file.load() == FULL
+    assert (tmp_path / "state.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_enumerations_and_addresses_come_back_as_they_were() -> None:
+    loaded = decode(encode(FULL))
+    assert loaded.intent["vmibShapeTable"][SHAPE].distribution is Distribution.normal
+    key = next(iter(loaded.intent["vmibLinkTable"]))
+    assert key.dest == IPv6Address("fd00::")
+
+
+def test_the_state_before_is_kept(tmp_path: Path) -> None:
+    file = StateFile(tmp_path)
+    file.save(FULL)
+    file.save(replace(FULL, generation=6))
+    assert decode((tmp_path / "state.previous.json").read_bytes()) == FULL
+
+
+@given(st.data())
+def test_a_damaged_file_is_refused_and_never_guessed(data: st.DataObject) -> None:
+    good = encode(FULL)
+    position = data.draw(st.integers(0, len(good) - 2))
+    octet = data.draw(st.integers(0, 255).filter(lambda value: value != good[position]))
+    damaged = good[:position] + bytes([octet]) + good[position + 1 :]
+    try:
+        assert decode(damaged) == FULL
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return
+
+
+def test_a_cut_file_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    file = StateFile(tmp_path)
+    file.save(FULL)
+    file.path.write_bytes(file.path.read_bytes()[:-100])
+    with pytest.raises(StateUnreadable, match=r"state\.previous\.json"):
+        file.load()
+
+
+def test_a_symbolic_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_bytes(encode(FULL))
+    (tmp_path / "state.json").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StateUnreadable):
+        StateFile(tmp_path).load()
+
+
+def test_a_full_disk_leaves_the_old_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = StateFile(tmp_path)
+    file.save(FULL)
+
+    def refuse(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", refuse)
+    with pytest.raises(OSError, match="No space"):
+        file.save(replace(FULL, generation=6))
+    monkeypatch.undo()
+    assert file.load() == FULL
+
+
+def test_volatile_rows_do_not_survive_a_restart() -> None:
+    kept = without_volatile(FULL.intent)
+    assert kept["vmibLinkTable"] == {}
+    assert kept["vmibShapeTable"] == FULL.intent["vmibShapeTable"]
