@@ -1,0 +1,291 @@
+"""Reading a description: parse without any door to the outside, validate, report every fault.
+
+Faults carry file, line, element, attribute, value and what is allowed; libxml2's messages are
+translated into that form. Documents with a document type declaration are refused, so that no
+entity is ever expanded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+from lxml import etree
+
+from vmib import units
+from vmib.errors import ValueRefused, VmibError
+
+from .model import Source
+
+NAMESPACE = "urn:vmib:1"
+MAX_OCTETS = 16 * 1024 * 1024
+
+ValueT = TypeVar("ValueT")
+DefaultT = TypeVar("DefaultT")
+
+_SCHEMA_FILE = Path(__file__).with_name("vmib.xsd")
+_XS = "{http://www.w3.org/2001/XMLSchema}"
+_DOCTYPE = re.compile(r"\ufeff?(?:\s++|<\?(?>.*?\?>)|<!--(?>.*?-->))*+<!DOCTYPE", re.DOTALL)
+_MESSAGE = re.compile(r"Element '(?P<element>[^']*)'(?:, attribute '(?P<attribute>[^']*)')?: ")
+_TYPE = re.compile(r"'(?P<value>.*)' is not a valid value of the .*type '(?P<type>[^']*)'")
+_SET = re.compile(r"value '(?P<value>.*)' is not an element of the set \{(?P<set>.*)\}")
+_UNKNOWN = re.compile(r"The attribute '(?P<attribute>[^']*)' is not allowed")
+_MISSING = re.compile(r"The attribute '(?P<attribute>[^']*)' is required but missing")
+_EXPECTED = re.compile(r"Expected is (?:one of )?\( (?P<names>.*) \)")
+
+_ALLOWED = {
+    "rate": units.RATE.allowed,
+    "time": units.TIME.allowed,
+    "probability": units.PROBABILITY.allowed,
+    "size": units.SIZE.allowed,
+    "name": "a name of 1 to 63 letters, digits, '_', '.' and '-', not beginning with '.' or '-'",
+    "device": "a device name of 1 to 15 letters, digits, '_', '.' and '-'",
+    "end": "the name of a machine or virtual router, or machine:vif, such as 'gw:1'",
+    "mac": "a MAC address such as 02:00:00:00:00:01",
+    "uuid": "a UUID such as 6ba7b810-9dad-41d1-80b4-00c04fd430c8",
+    "address": "an IPv4 or IPv6 address",
+    "addresses": "IPv4 or IPv6 addresses separated by spaces, without prefix length",
+    "prefix": "a network such as 10.1.0.0/24 or fd00:1::/64",
+    "prefixes": "networks such as 10.1.0.0/24, separated by spaces",
+    "ports": "ports and ranges separated by spaces, such as '22 8000-8080'",
+    "protocol": "any, tcp, udp, icmp, icmpv6, sctp or a number from 0 to 255",
+    "vlan": "1 to 4094",
+    "domain": "1 to 2147483647",
+    "number": "0 to 9999",
+    "weight": "0 to 1000000, decimals allowed",
+    "xs:boolean": "true or false",
+    "xs:unsignedShort": "0 to 65535",
+    "xs:unsignedInt": "0 to 4294967295",
+}
+_QUANTITIES: Mapping[str, units.Quantity] = {
+    "rate": units.RATE,
+    "time": units.TIME,
+    "probability": units.PROBABILITY,
+    "size": units.SIZE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One fault of a file. `attribute` and `value` are empty where the fault is the element's."""
+
+    file: str
+    line: int
+    element: str
+    attribute: str
+    value: str
+    allowed: str
+
+    def __str__(self) -> str:
+        where = f"<{self.element}>" if self.element else "the file"
+        if self.attribute:
+            where += f' {self.attribute}="{self.value}"'
+        return f"{self.file}:{self.line}: {where}: {self.allowed}"
+
+
+class DescriptionRefused(VmibError):
+    """Files that cannot be read as a description; `problems` has every fault found."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        rest = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        super().__init__(f"{problems[0]}{rest}")
+        self.problems = tuple(problems)
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Turns attributes into values, collecting what is refused instead of stopping there."""
+
+    file: str
+    problems: list[Problem] = field(default_factory=list)
+
+    def source(self, element: etree._Element) -> Source:
+        """Where an element is."""
+        return Source(self.file, _line(element))
+
+    def refuse(self, element: etree._Element, attribute: str, value: str, allowed: str) -> None:
+        """Note a fault."""
+        self.problems.append(
+            Problem(
+                self.file, _line(element), local(element), attribute, value, f"allowed: {allowed}"
+            )
+        )
+
+    def read(
+        self,
+        element: etree._Element,
+        attribute: str,
+        parse: Callable[[str, str], ValueT],
+        default: DefaultT,
+    ) -> ValueT | DefaultT:
+        """The parsed value of an attribute; `default` where it is absent or refused."""
+        text = element.get(attribute)
+        if text is None:
+            return default
+        text = " ".join(text.split())
+        try:
+            return parse(text, attribute)
+        except ValueRefused as refused:
+            self.refuse(element, attribute, text, refused.allowed)
+            return default
+
+
+def _line(element: etree._Element) -> int:
+    line = element.sourceline
+    return line if isinstance(line, int) else 0
+
+
+def local(element: etree._Element) -> str:
+    """The name of an element without its namespace."""
+    return etree.QName(element).localname
+
+
+def children(element: etree._Element, *names: str) -> Iterator[etree._Element]:
+    """The child elements with one of these names."""
+    for child in element.iterchildren("{*}*"):
+        if local(child) in names:
+            yield child
+
+
+def load(path: Path | str, root: str) -> tuple[etree._Element, Reader]:
+    """The validated root element `root` of a file and the reader for it.
+
+    Raises `DescriptionRefused` where the file cannot be read, is no XML, has a document type
+    declaration, is over 16 MiB or is against the schema.
+    """
+    name = str(path)
+    try:
+        with Path(path).open("rb") as stream:
+            octets = stream.read(MAX_OCTETS + 1)
+    except OSError as error:
+        raise _refused(name, f"cannot be read: {error.strerror}") from None
+    return parse(octets, name, root)
+
+
+def parse(octets: bytes, name: str, root: str) -> tuple[etree._Element, Reader]:
+    """As `load`, for a file's content; `name` is what messages call it."""
+    if len(octets) > MAX_OCTETS:
+        raise _refused(name, f"is larger than {units.format_size(MAX_OCTETS)}")
+    try:
+        text = octets.decode()
+    except UnicodeDecodeError as error:
+        line = octets.count(b"\n", 0, error.start) + 1
+        raise _refused(name, "is not UTF-8", line) from None
+    if _DOCTYPE.match(text):
+        raise _refused(name, "has a document type declaration, which is not allowed: remove it")
+    parser = etree.XMLParser(
+        encoding="utf-8",
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        huge_tree=False,
+    )
+    try:
+        document = etree.fromstring(octets, parser)
+    except etree.XMLSyntaxError:
+        raise DescriptionRefused(
+            [Problem(name, e.line, "", "", "", f"is no XML: {e.message}") for e in parser.error_log]
+        ) from None
+    if document.tag != f"{{{NAMESPACE}}}{root}":
+        raise _refused(name, f"begins with <{document.tag}>; allowed: <{root} xmlns='{NAMESPACE}'>")
+    schema = _schema()
+    if not schema.validate(document):
+        raise DescriptionRefused(_translated(name, schema.error_log))
+    return document, Reader(name)
+
+
+def _refused(name: str, allowed: str, line: int = 1) -> DescriptionRefused:
+    return DescriptionRefused([Problem(name, line, "", "", "", allowed)])
+
+
+@cache
+def _schema() -> etree.XMLSchema:
+    return etree.XMLSchema(etree.parse(_SCHEMA_FILE))
+
+
+@cache
+def _attributes_of(element: str) -> tuple[str, ...]:
+    """The attributes that the schema allows elements of this name, in its order."""
+    schema = etree.parse(_SCHEMA_FILE).getroot()
+    groups = {
+        group.get("name"): [a.get("name", "") for a in group.iter(f"{_XS}attribute")]
+        for group in schema.iterchildren(f"{_XS}attributeGroup")
+    }
+    names: list[str] = []
+    for declared in schema.iter(f"{_XS}element"):
+        if declared.get("name") != element:
+            continue
+        if declared.get("type"):
+            names += groups["impairment"]
+        for body in declared.iterchildren(f"{_XS}complexType"):
+            for attribute in body.iterchildren(f"{_XS}attribute"):
+                names.append(attribute.get("name", ""))
+            for reference in body.iterchildren(f"{_XS}attributeGroup"):
+                names += groups[reference.get("ref")]
+    return tuple(dict.fromkeys(names))
+
+
+def _plain(name: str | None) -> str:
+    return (name or "").rsplit("}", 1)[-1]
+
+
+def _translated(name: str, log: etree._ListErrorLog) -> list[Problem]:
+    problems: dict[tuple[int, str, str], Problem] = {}
+    # The schema validator says a refused value twice; of faults of an element each counts.
+    for entry in log:
+        matched = _MESSAGE.match(entry.message)
+        element = _plain(matched["element"]) if matched else ""
+        attribute = _plain(matched["attribute"]) if matched else ""
+        rest = entry.message[matched.end() :] if matched else entry.message
+        problem = _translate(Problem(name, entry.line, element, attribute, "", rest))
+        if problem is not None:
+            what = problem.attribute or problem.allowed
+            problems.setdefault((problem.line, problem.element, what), problem)
+    return list(problems.values())
+
+
+def _translate(raw: Problem) -> Problem | None:
+    """A fault in our words, or None where another message of libxml2 says the same better."""
+    file, line, element, attribute, message = (
+        raw.file,
+        raw.line,
+        raw.element,
+        raw.attribute,
+        raw.allowed,
+    )
+    if found := _SET.search(message):
+        choices = found["set"].replace("'", "")
+        return Problem(file, line, element, attribute, found["value"], f"allowed: {choices}")
+    if message.startswith("[facet "):
+        return None
+    if found := _TYPE.search(message):
+        allowed = _allowed(_plain(found["type"]), found["value"])
+        return Problem(file, line, element, attribute, found["value"], f"allowed: {allowed}")
+    if found := _UNKNOWN.search(message):
+        known = ", ".join(_attributes_of(element)) or "no attributes"
+        unknown = _plain(found["attribute"])
+        return Problem(
+            file, line, element, "", "", f"has no attribute '{unknown}'; allowed: {known}"
+        )
+    if found := _MISSING.search(message):
+        missing = found["attribute"]
+        return Problem(file, line, element, "", "", f"the attribute '{missing}' is missing")
+    if found := _EXPECTED.search(message):
+        names = ", ".join(f"<{_plain(part.strip())}>" for part in found["names"].split(","))
+        what = "has too little inside" if "Missing child" in message else "is not expected here"
+        return Problem(file, line, element, "", "", f"{what}; allowed: {names}")
+    return raw
+
+
+def _allowed(kind: str, value: str) -> str:
+    quantity = _QUANTITIES.get(kind)
+    if quantity is not None:
+        try:
+            quantity.parse(value, kind)
+        except ValueRefused as refused:
+            return refused.allowed
+    return _ALLOWED.get(kind, kind)
