@@ -228,7 +228,7 @@ def _speed_kbps(asked: socket.socket, name: str) -> int:
 
 
 def _in_new_namespace(work: Callable[[], frozenset[str]]) -> frozenset[str]:
-    """Run `work` in a network namespace that ends with it; where that is forbidden, find nothing."""
+    """Run `work` in a network namespace of its own; where that is forbidden, find nothing."""
     found: list[frozenset[str]] = []
 
     def enter() -> None:
