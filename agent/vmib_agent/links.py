@@ -1,0 +1,70 @@
+"""rtnetlink messages about devices: their names, and the making of ifbs (rtnetlink(7))."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from vmib_agent.netlink import NLM_F_CREATE, NLM_F_EXCL, Request
+from vmib_agent.tc import attr, attributes
+
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
+
+OWN_GROUP = 0x76F0
+"""The group of an ifb of ours from its first moment on; its alias follows."""
+OWN_ALIAS = "vmib:"
+
+_IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO = 3, 4, 18
+_IFLA_IFALIAS, _IFLA_GROUP, _IFLA_EXT_MASK = 20, 27, 29
+_SKIP_STATS = 8
+_IFF_UP = 1
+_IFINFO = struct.Struct("=BxHiII")
+_U32 = struct.Struct("=I")
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A network device; `is_ours` says that vMIB made it."""
+
+    index: int
+    name: str
+    mtu: int
+    is_ours: bool
+
+
+def _name(kind: int, name: str) -> bytes:
+    return attr(kind, name.encode() + b"\0")
+
+
+def list_devices() -> bytes:
+    """The body of a RTM_GETLINK dump without statistics."""
+    return _IFINFO.pack(0, 0, 0, 0, 0) + attr(_IFLA_EXT_MASK, _U32.pack(_SKIP_STATS))
+
+
+def decode_device(body: bytes) -> Device:
+    """Read a RTM_NEWLINK message."""
+    index = _IFINFO.unpack_from(body)[2]
+    found = dict(attributes(memoryview(body)[_IFINFO.size :]))
+    alias = found.get(_IFLA_IFALIAS, b"").decode("utf-8", "replace")
+    (group,) = _U32.unpack(found.get(_IFLA_GROUP, bytes(4)))
+    (mtu,) = _U32.unpack(found.get(_IFLA_MTU, bytes(4)))
+    name = found.get(_IFLA_IFNAME, b"").rstrip(b"\0").decode("utf-8", "replace")
+    return Device(index, name, mtu, group == OWN_GROUP or alias.startswith(OWN_ALIAS))
+
+
+def make_ifb(name: str, device: str) -> list[Request]:
+    """An ifb of ours for `device`, up."""
+    info = attr(_IFLA_LINKINFO, attr(1, b"ifb\0"))
+    group = attr(_IFLA_GROUP, _U32.pack(OWN_GROUP))
+    made = _IFINFO.pack(0, 0, 0, 0, 0) + _name(_IFLA_IFNAME, name) + group + info
+    marked = _IFINFO.pack(0, 0, 0, _IFF_UP, _IFF_UP) + _name(_IFLA_IFNAME, name)
+    marked += attr(_IFLA_IFALIAS, f"{OWN_ALIAS}{device}".encode())
+    return [
+        Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, made),
+        Request(RTM_NEWLINK, 0, marked),
+    ]
+
+
+def remove_device(index: int) -> Request:
+    """The removal of a device."""
+    return Request(RTM_DELLINK, 0, _IFINFO.pack(0, 0, index, 0, 0))
