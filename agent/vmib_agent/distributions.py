@@ -21,6 +21,8 @@ _SIZE = 4096
 _SCALE = 8192
 _SHAPE = 3.0
 _PARETO_SHARE = 0.75
+_MOST = 32767 / _SCALE
+_ROUNDS = 50
 
 
 def _normal(probability: float) -> float:
@@ -39,9 +41,10 @@ def _pareto_normal(probability: float) -> float:
 
 def _standardised(quantile: Callable[[float], float]) -> list[int]:
     values = [quantile((index + 0.5) / _SIZE) for index in range(_SIZE)]
-    mean, deviation = fmean(values), pstdev(values)
-    scaled = (round(_SCALE * (value - mean) / deviation) for value in values)
-    return [max(-32768, min(32767, value)) for value in scaled]
+    for _ in range(_ROUNDS):
+        mean, deviation = fmean(values), pstdev(values)
+        values = [min(_MOST, (value - mean) / deviation) for value in values]
+    return [max(-32768, min(32767, round(_SCALE * value))) for value in values]
 
 
 def _uniform() -> list[int]:

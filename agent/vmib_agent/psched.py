@@ -58,7 +58,7 @@ def most_octets(rate: int, ticks: int) -> int:
 def tbf_burst(rate: int, octets: int) -> int:
     """The next burst, at or above `octets`, that TBF reports without loss.
 
-    Below 125 MB/s that is `octets` itself, above it at most 64 ns of traffic more.
+    Up to 125 Mbit/s that is `octets` itself, above it at most 64 ns of traffic more.
     """
     ticks = ticks_down(rate, octets)
     least = least_octets(rate, ticks)
