@@ -68,3 +68,8 @@ def tbf_burst(rate: int, octets: int) -> int:
 def htb_burst(rate: int, octets: int) -> int:
     """The next burst, at or above `octets`, that an HTB class reports without loss."""
     return most_octets(rate, ticks_up(rate, octets))
+
+
+def largest_burst(rate: int) -> int:
+    """The most octets that TBF and HTB take as a burst of this rate: about 274 s of it."""
+    return min(0xFFFF_FFFF, most_octets(rate, MAX_TICKS - 1))

@@ -152,7 +152,7 @@ def _check(wanted: Impairment, mtu: int, prefix: str) -> None:
     if wanted.burst and not wanted.rate and wanted.burst < frame:
         raise ValueRefused(f"{prefix}Burst", wanted.burst, f"{frame} (one frame) or more, or 0")
     if wanted.rate:
-        most = min(_MOST_OCTETS, psched.least_octets(wanted.rate * 125, psched.MAX_TICKS))
+        most = psched.largest_burst(wanted.rate * 125)
         if not frame <= burst_of(wanted, mtu) <= most:
             allowed = f"{frame} (one frame) to {most} (274 s of the rate), or 0"
             raise ValueRefused(f"{prefix}Burst", wanted.burst, allowed)

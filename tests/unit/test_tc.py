@@ -36,13 +36,12 @@ rates = st.integers(1, 2**32 - 1).map(lambda kbps: kbps * 125)
 @st.composite
 def tbfs(draw) -> Tbf:
     rate = draw(rates)
-    most = min(2**31, psched.least_octets(rate, psched.MAX_TICKS - 1))
-    return Tbf(rate, psched.tbf_burst(rate, draw(st.integers(1, most))), draw(u32))
+    octets = draw(st.integers(1, psched.largest_burst(rate) // 2))
+    return Tbf(rate, psched.tbf_burst(rate, octets), draw(u32))
 
 
 @st.composite
 def netems(draw) -> Netem:
-    reorder = draw(ppm)
     return Netem(
         limit=draw(u32),
         delay=draw(u32),
@@ -52,7 +51,7 @@ def netems(draw) -> Netem:
         loss_correlation=draw(ppm),
         duplicate=draw(ppm),
         corrupt=draw(ppm),
-        reorder=reorder,
+        reorder=draw(ppm),
     )
 
 
@@ -69,7 +68,7 @@ def test_options_of_a_qdisc_keep_their_value(wanted, change) -> None:
 
 @given(rates | st.just(UNLIMITED_RATE), st.integers(1514, 10_000_000), st.integers(1, 200_000))
 def test_a_class_keeps_its_value(rate, octets, quantum) -> None:
-    octets = min(octets, psched.least_octets(rate, psched.MAX_TICKS))
+    octets = min(octets, psched.largest_burst(rate))
     item = HtbClass(0x76F31001, rate, psched.htb_burst(rate, octets), quantum)
     found = tc.decode(tc.RTM_NEWTCLASS, tc.encode_class(3, item))
     assert found.item == item
