@@ -124,8 +124,8 @@ def protocol(value: str, name: str) -> int:
     """An IP protocol number; 256 for any."""
     if value in PROTOCOLS:
         return PROTOCOLS[value]
-    if int(value) > 255:
-        raise ValueRefused(name, value, f"{', '.join(PROTOCOLS)} or a number from 0 to 255")
+    if not 1 <= int(value) <= 255:
+        raise ValueRefused(name, value, f"{', '.join(PROTOCOLS)} or a number from 1 to 255")
     return int(value)
 
 

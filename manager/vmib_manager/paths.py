@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
 from heapq import heappop, heappush
-from math import isqrt
+from math import isqrt, prod
 
 from .model import Attachment, End, Impairment, Link, Model, Source
 
@@ -76,8 +75,8 @@ def _nearest_root(square: int) -> int:
 def _any_of(ppm: Iterable[int]) -> int:
     """Parts per million of at least one of independent events, rounded to the nearest."""
     events = list(ppm)
-    spared = reduce(lambda product, p: product * (MILLION - p), events, 1)
-    whole = MILLION ** len(events)
+    spared = prod(MILLION - p for p in events)
+    whole = prod(MILLION for _ in events)
     return ((whole - spared) * MILLION * 2 + whole) // (2 * whole)
 
 

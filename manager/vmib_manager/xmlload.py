@@ -52,7 +52,7 @@ _ALLOWED = {
     "prefix": "a network such as 10.1.0.0/24 or fd00:1::/64",
     "prefixes": "networks such as 10.1.0.0/24, separated by spaces",
     "ports": "ports and ranges separated by spaces, such as '22 8000-8080'",
-    "protocol": "any, tcp, udp, icmp, icmpv6, sctp or a number from 0 to 255",
+    "protocol": "any, tcp, udp, icmp, icmpv6, sctp or a number from 1 to 255",
     "vlan": "1 to 4094",
     "domain": "1 to 2147483647",
     "number": "0 to 9999",

@@ -1,0 +1,416 @@
+"""What must hold across elements and files; each check is a function from the model to findings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from difflib import get_close_matches
+from itertools import combinations
+
+from vmib.errors import ValueRefused
+from vmib.rows import RouteType
+from vmib.smi import IpAddress
+from vmib.units import MAX_UNSIGNED32, format_time
+
+from . import feasibility
+from .compile import compile_rows
+from .connections import owners, way_out
+from .findings import Finding, Severity, error, note, warning
+from .model import Attachment, End, Impairment, IpNetwork, Model, Route, Site, Source
+from .paths import PairPath, collapse
+
+Check = Callable[[Model], Iterable[Finding]]
+
+
+def check(model: Model) -> list[Finding]:
+    """Everything that is wrong or doubtful, in the order of the files.
+
+    A model without errors (`has_errors`) can be compiled.
+    """
+    found = [finding for each in CHECKS for finding in each(model)]
+    if not has_errors(found):
+        pairs = collapse(model)
+        found += _paths(model, pairs)
+        found += _next_hops(model, pairs)
+        found += feasibility.check(model, pairs)
+        if not has_errors(found):
+            found += _compiles(model, pairs)
+    return sorted(dict.fromkeys(found), key=lambda finding: finding.source)
+
+
+def has_errors(findings: Iterable[Finding]) -> bool:
+    """Whether one of the findings is an error."""
+    return any(finding.severity is Severity.ERROR for finding in findings)
+
+
+def _duplicates(
+    what: str, named: Iterable[tuple[Hashable, Source]], way_out: str
+) -> Iterator[Finding]:
+    first: dict[Hashable, Source] = {}
+    for name, source in named:
+        if name in first:
+            yield error(source, f"{what} {name} is already used at {first[name]}", way_out)
+        else:
+            first[name] = source
+
+
+def _real_names(model: Model) -> Iterator[Finding]:
+    real = model.real
+    nodes = [(host.id, host.source) for host in real.hosts]
+    nodes += [(node.id, node.source) for node in real.nodes]
+    yield from _duplicates("the id", nodes, "give each host, switch and router its own id")
+    machines = [machine for host in real.hosts for machine in host.machines]
+    yield from _duplicates(
+        "the machine", ((m.name, m.source) for m in machines), "give each machine its own name"
+    )
+    yield from _duplicates(
+        "the UUID", ((m.uuid, m.source) for m in machines if m.uuid), "each machine has its own"
+    )
+    macs = [(vif.mac, vif.source) for machine in machines for vif in machine.vifs]
+    macs += [(pif.mac, pif.source) for host in real.hosts for pif in host.pifs if pif.mac]
+    yield from _duplicates("the MAC address", macs, "give each interface its own")
+    agents = (((str(h.agent.address), h.agent.port), h.source) for h in real.hosts)
+    yield from _duplicates("the agent's address", agents, "each host has an agent of its own")
+    for host in real.hosts:
+        pifs = ((pif.name, pif.source) for pif in host.pifs)
+        yield from _duplicates("the interface", pifs, "name each physical interface once")
+    for machine in machines:
+        vifs = ((vif.number, vif.source) for vif in machine.vifs)
+        yield from _duplicates(f"{machine.name}'s vif", vifs, "number its interfaces 0, 1, ...")
+
+
+def _cables(model: Model) -> Iterator[Finding]:
+    known = {host.id for host in model.real.hosts} | {node.id for node in model.real.nodes}
+    for cable in model.real.cables:
+        for end in (cable.a, cable.b):
+            if end not in known:
+                listed = _near(end, known)
+                yield error(cable.source, f"there is no host, switch or router {end}", listed)
+        if cable.a == cable.b:
+            yield error(cable.source, f"the cable joins {cable.a} to itself", "name two ends")
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    """A way out for an unknown name."""
+    close = get_close_matches(name, list(known), 3)
+    return f"did you mean {' or '.join(close)}?" if close else "define it or correct the name"
+
+
+def _virtual_names(model: Model) -> Iterator[Finding]:
+    virtual = model.virtual
+    places = [(site.id, site.source) for site in virtual.sites]
+    places += [(router.id, router.source) for router in virtual.routers]
+    yield from _duplicates("the id", places, "give each site and router its own id")
+    links = ((link.id, link.source) for link in virtual.links if link.id)
+    yield from _duplicates("the link id", links, "give each link its own id")
+    for name, source in places:
+        if name in model.machines:
+            yield error(source, f"{name} is also the name of a machine", "choose another id")
+    domains = ((site.domain, site.source) for site in virtual.sites if site.domain)
+    yield from _duplicates("the domain", domains, "choose another number, or none")
+
+
+def _members(model: Model) -> Iterator[Finding]:
+    taken: list[tuple[Hashable, Source]] = []
+    for site in model.virtual.sites:
+        for member in site.members:
+            machine = model.machines.get(member.machine)
+            if machine is None:
+                listed = _near(member.machine, model.machines)
+                yield error(member.source, f"there is no machine {member.machine}", listed)
+            elif all(vif.number != member.vif for vif in machine.vifs):
+                numbers = ", ".join(str(vif.number) for vif in machine.vifs)
+                message = f"{member.machine} has no vif {member.vif}"
+                yield error(member.source, message, f"it has {numbers}")
+            else:
+                taken.append((f"{member.machine}:{member.vif}", member.source))
+    yield from _duplicates("the interface", taken, "an interface belongs to one site")
+
+
+def _addresses(model: Model) -> Iterator[Finding]:
+    given = []
+    for site in model.virtual.sites:
+        for member in site.members:
+            for address in member.addresses:
+                given.append((address, member.source))
+                yield from _address_in(site, address, member.source)
+    yield from _duplicates("the address", given, "give each interface its own")
+
+
+def _address_in(site: Site, address: IpAddress, source: Source) -> Iterator[Finding]:
+    subnet = next((net for net in site.subnets if address in net), None)
+    listed = ", ".join(str(net) for net in site.subnets)
+    if subnet is None:
+        yield error(source, f"{address} is outside {site.id}", f"take one of {listed}")
+    elif address.version == 4 and subnet.prefixlen < 31:
+        if address == subnet.network_address:
+            yield error(source, f"{address} is the network address", f"take another of {listed}")
+        if address == subnet.broadcast_address:
+            yield error(source, f"{address} is the broadcast address", f"take another of {listed}")
+
+
+def _subnets(model: Model) -> Iterator[Finding]:
+    spans: list[tuple[int, int, int, IpNetwork, Site]] = []
+    for site in model.virtual.sites:
+        for one, other in combinations(site.subnets, 2):
+            if one.version == other.version:
+                message = f"{site.id} has two IPv{one.version} subnets, {one} and {other}"
+                yield error(site.source, message, "make it two sites")
+        for net in site.subnets:
+            low, high = int(net[0]), int(net[-1])
+            spans.append((net.version, low, high, net, site))
+    spans.sort(key=lambda span: span[:3])
+    widest: tuple[int, int, int, IpNetwork, Site] | None = None
+    for span in spans:
+        if widest and widest[0] == span[0] and span[1] <= widest[2] and widest[4] is not span[4]:
+            later, earlier = (
+                max(span[4].source, widest[4].source),
+                min(span[4].source, widest[4].source),
+            )
+            message = f"the subnets {widest[3]} and {span[3]} overlap ({earlier})"
+            yield error(later, message, "give each site its own range")
+        if widest is None or widest[0] != span[0] or span[2] > widest[2]:
+            widest = span
+
+
+def _gateways(model: Model) -> Iterator[Finding]:
+    for site in model.virtual.sites:
+        gateways = [member for member in site.members if member.gateway]
+        if site.default_route and not gateways:
+            message = f"{site.id} wants default routes but has no gateway"
+            yield error(site.source, message, "give one member role='gateway'")
+        elif site.default_route and len(gateways) > 1:
+            names = ", ".join(member.machine for member in gateways)
+            message = f"{site.id} wants default routes but has the gateways {names}"
+            yield error(site.source, message, "leave one gateway, or write routes")
+        elif site.default_route and not gateways[0].addresses:
+            message = f"the gateway of {site.id} has no address"
+            yield error(gateways[0].source, message, "give it an address")
+
+
+def _switches(model: Model) -> Iterator[Finding]:
+    first: dict[str, Site] = {}
+    for site in model.virtual.sites:
+        if site.switch is None:
+            continue
+        other = first.setdefault(site.switch.name, site)
+        if other.switch != site.switch:
+            message = f"the switch {site.switch.name} is described differently at {other.source}"
+            yield error(site.source, message, "give both the same mode, uplink and vlan")
+        hosts = {
+            model.machines[member.machine].host
+            for member in site.members
+            if member.machine in model.machines
+        }
+        if site.switch.mode.name == "isolated" and len(hosts) > 1:
+            message = f"{site.id} is spread over {len(hosts)} hosts, its switch reaches none"
+            yield error(site.source, message, "use mode='bridged'")
+        if site.switch.mode.name == "isolated" and site.switch.uplink:
+            yield error(site.source, "an isolated switch has no uplink", "use mode='bridged'")
+        for host in model.real.hosts:
+            pifs = [pif.name for pif in host.pifs]
+            if host.id in hosts and site.switch.uplink and site.switch.uplink not in pifs:
+                message = f"{host.id} has no interface {site.switch.uplink}"
+                yield error(site.source, message, f"add a <pif> to {host.id}: {host.source}")
+
+
+def _end(model: Model, end: End, source: Source, routers: Iterable[str]) -> Iterator[Finding]:
+    attachments = model.attachments.get(end.name, ())
+    if end.name in routers and end.vif is None:
+        return
+    if end.name in model.sites:
+        message = f"{end.name} is a site"
+        yield error(source, message, "name machines: each would get the whole rate for itself")
+    elif end.name not in model.machines:
+        listed = _near(end.name, [*model.machines, *routers])
+        yield error(source, f"there is no machine or virtual router {end.name}", listed)
+    elif not attachments:
+        yield error(source, f"{end.name} is a member of no site", "add it to a site")
+    elif model.attached(end) is None:
+        choices = " or ".join(f"{end.name}:{a.member.vif}" for a in attachments)
+        yield error(source, f"{end} does not say which interface", f"write {choices}")
+
+
+def _ends(model: Model) -> Iterator[Finding]:
+    routers = {router.id: router.source for router in model.virtual.routers}
+    used: set[str] = set()
+    for link in model.virtual.links:
+        used |= {link.a.name, link.b.name}
+        yield from _end(model, link.a, link.source, routers)
+        yield from _end(model, link.b, link.source, routers)
+        if link.a.name == link.b.name:
+            yield error(link.source, f"the link joins {link.a} to itself", "name two ends")
+    for path in model.virtual.paths:
+        yield from _end(model, path.start, path.source, ())
+        yield from _end(model, path.stop, path.source, ())
+        if path.start.name == path.stop.name:
+            yield error(path.source, f"the path leads from {path.start} to itself", "name two ends")
+    for name, source in routers.items():
+        if name not in used:
+            yield warning(source, f"no link ends at the router {name}", "add links or remove it")
+
+
+def _impairments(model: Model) -> Iterator[Finding]:
+    for site in model.virtual.sites:
+        for member in site.members:
+            yield from _impairment(member.up, f"{member.machine} up", member.source)
+            yield from _impairment(member.down, f"{member.machine} down", member.source)
+    for link in model.virtual.links:
+        yield from _impairment(link.ab, f"link {link} from a to b", link.source)
+        yield from _impairment(link.ba, f"link {link} from b to a", link.source)
+    for path in model.virtual.paths:
+        for way in (path.forth, path.back):
+            if way is not None:
+                name = f"path {path.start} to {path.stop}"
+                yield from _impairment(way, name, path.source)
+
+
+def _impairment(given: Impairment, where: str, source: Source) -> Iterator[Finding]:
+    if given.jitter > given.delay:
+        message = f"{where}: jitter {format_time(given.jitter)} exceeds delay"
+        yield error(source, message, f"at most {format_time(given.delay)}")
+    if given.reorder and not given.delay:
+        yield error(source, f"{where}: reorder needs a delay", "add a delay, or remove reorder")
+    if given.loss_correlation and not given.loss:
+        message = f"{where}: loss-correlation needs a loss"
+        yield error(source, message, "add a loss, or remove loss-correlation")
+    if given.burst and not given.rate:
+        yield error(source, f"{where}: burst needs a rate", "add a rate, or remove burst")
+    if 0 < given.burst < MIN_BURST and given.rate:
+        message = f"{where}: a burst of {given.burst} octets lets no full frame pass"
+        yield error(source, message, f"at least {MIN_BURST}B, or auto")
+
+
+MIN_BURST = 1514
+"""An Ethernet frame of 1500 octets with its header: TBF never passes what exceeds the bucket."""
+
+
+def _routes(model: Model) -> Iterator[Finding]:
+    keys: list[tuple[Hashable, Source]] = []
+    owned = owners(model)
+    for route in model.virtual.routes:
+        attachments = model.attachments.get(route.machine, ())
+        key = f"{route.machine} to {route.to} metric {route.metric}"
+        keys.append((key, route.source))
+        if route.machine not in model.machines:
+            listed = _near(route.machine, model.machines)
+            yield error(route.source, f"there is no machine {route.machine}", listed)
+        elif not attachments:
+            message = f"{route.machine} is a member of no site"
+            yield error(route.source, message, "add it to a site")
+        elif route.type is RouteType.unicast:
+            yield from _way(model, route, attachments)
+        if route.next_hop is not None and owned.of(route.next_hop) is None:
+            message = f"no member has the next hop {route.next_hop}"
+            yield warning(route.source, message, "correct it, unless a real router has it")
+    yield from _duplicates("the route of", keys, "keep one, or give another metric")
+
+
+def _way(model: Model, route: Route, attachments: tuple[Attachment, ...]) -> Iterator[Finding]:
+    numbers = ", ".join(str(attachment.member.vif) for attachment in attachments)
+    if route.vif is not None and way_out(model, route) is None:
+        message = f"vif {route.vif} of {route.machine} is in no site"
+        yield error(route.source, message, f"{numbers} is")
+    elif route.next_hop is None and way_out(model, route) is None:
+        message = f"an on-link route of {route.machine}, which has several interfaces"
+        yield error(route.source, message, f"say vif=, one of {numbers}")
+
+
+def _next_hops(model: Model, pairs: tuple[PairPath, ...]) -> Iterator[Finding]:
+    linked: dict[str, set[IpAddress]] = {}
+    for pair in pairs:
+        for here, there in ((pair.a, pair.b), (pair.b, pair.a)):
+            linked.setdefault(here.member.machine, set()).update(there.member.addresses)
+    for route in model.virtual.routes:
+        hop = route.next_hop
+        if hop is None or hop in linked.get(route.machine, ()):
+            continue
+        attachments = model.attachments[route.machine]
+        near = [net for attachment in attachments for net in attachment.site.subnets]
+        near += [r.to for r in model.virtual.routes if _leads_directly(r, route.machine)]
+        if not any(hop in net for net in near):
+            message = f"{route.machine} cannot reach the next hop {hop}"
+            way = "take one in its subnet, link it with the next hop, or add an on-link route"
+            yield error(route.source, message, way)
+
+
+def _leads_directly(route: Route, machine: str) -> bool:
+    return route.machine == machine and route.next_hop is None and route.type is RouteType.unicast
+
+
+def _rules(model: Model) -> Iterator[Finding]:
+    for rule in model.virtual.rules:
+        for place in (rule.start, rule.stop):
+            if not isinstance(place, End):
+                continue
+            if place.name in model.sites and place.vif is None:
+                continue
+            if place.name not in model.machines:
+                listed = _near(place.name, [*model.sites, *model.machines])
+                yield error(rule.source, f"there is no site or machine {place}", listed)
+            elif not _has_addresses(model, place):
+                message = f"{place} has no address in any site"
+                yield error(rule.source, message, "give it one, or name a network")
+
+
+def _has_addresses(model: Model, place: End) -> bool:
+    return any(
+        attachment.member.addresses
+        for attachment in model.attachments.get(place.name, ())
+        if place.vif in (None, attachment.member.vif)
+    )
+
+
+def _paths(model: Model, pairs: tuple[PairPath, ...]) -> Iterator[Finding]:
+    """What adds up too far, families that do not meet, links that lead nowhere or are shared."""
+    users: dict[Source, set[frozenset[str]]] = {}
+    for pair in pairs:
+        names = pair.a.member.machine, pair.b.member.machine
+        if not pair.a.addresses_towards(pair.b):
+            message = f"{' and '.join(sorted(names))} have no addresses of the same family"
+            yield error(pair.source, message, "give both an IPv4 or both an IPv6 address")
+        if pair.impairment.delay > MAX_UNSIGNED32:
+            message = f"the delays to {pair.b.member.machine} add up to more than the MIB can hold"
+            yield error(pair.source, message, f"at most {format_time(MAX_UNSIGNED32)}")
+        for link in pair.links:
+            users.setdefault(link.source, set()).add(frozenset(names))
+    for link in model.virtual.links:
+        if link.source not in users and not _overridden(model, link.a, link.b):
+            message = f"no pair of machines communicates over the link {link}"
+            yield warning(link.source, message, "link its routers with machines, or remove it")
+    limited = [link for link in model.virtual.links if link.ab.rate or link.ba.rate]
+    shared = {link: len(users.get(link.source, ())) for link in limited}
+    if any(count > 1 for count in shared.values()):
+        most = max(shared, key=lambda link: shared[link])
+        number = sum(count > 1 for count in shared.values())
+        message = f"paths share {number} links, most of them {most}, which {shared[most]} use"
+        way = "each path gets the whole rate for itself; a member's up and down limit the sum"
+        yield note(most.source, message, way)
+
+
+def _overridden(model: Model, a: End, b: End) -> bool:
+    return any({path.start, path.stop} == {a, b} for path in model.virtual.paths)
+
+
+def _compiles(model: Model, pairs: tuple[PairPath, ...]) -> Iterator[Finding]:
+    try:
+        compile_rows(model, pairs)
+    except ValueRefused as refused:
+        start = Source(model.virtual.file, 1)
+        yield error(start, f"{refused.name}: {refused.value}", refused.allowed)
+
+
+CHECKS: tuple[Check, ...] = (
+    _real_names,
+    _cables,
+    _virtual_names,
+    _members,
+    _addresses,
+    _subnets,
+    _gateways,
+    _switches,
+    _ends,
+    _impairments,
+    _routes,
+    _rules,
+)
+"""The checks of single objects and references; those of paths follow when these found no error."""
