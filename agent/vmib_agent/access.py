@@ -1,0 +1,90 @@
+"""Which objects a user may read and write (views in the sense of RFC 3415).
+
+Reads see everything the agent serves; keys, users and views are not among it. Users exist only
+with authentication and privacy, so every write has both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vmib import objects
+from vmib.smi import Oid
+
+from .users import Role
+
+
+@dataclass(frozen=True, slots=True)
+class Subtrees:
+    """A view: a set of subtrees, in order."""
+
+    roots: tuple[Oid, ...] = ()
+
+    def includes(self, oid: Oid) -> bool:
+        """Whether an instance lies in one of the subtrees."""
+        return any(oid[: len(root)] == root for root in self.roots)
+
+    def following(self, oid: Oid) -> Oid | None:
+        """The first subtree that starts after this OID."""
+        return next((root for root in self.roots if root > oid), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """On whose behalf a request is carried out: a securityName and its views."""
+
+    name: str
+    read: Subtrees
+    write: Subtrees
+
+
+SYSTEM: Oid = (1, 3, 6, 1, 2, 1, 1)
+SNMP: Oid = (1, 3, 6, 1, 2, 1, 11)
+VM_MIB: Oid = (1, 3, 6, 1, 2, 1, 236)
+ENGINE: Oid = (1, 3, 6, 1, 6, 3, 10, 2, 1)
+MPD_STATS: Oid = (1, 3, 6, 1, 6, 3, 11, 2, 1)
+TARGET_STATS: Oid = (1, 3, 6, 1, 6, 3, 12, 1)
+USM_STATS: Oid = (1, 3, 6, 1, 6, 3, 15, 1, 1)
+
+NONE = Subtrees()
+
+READ = Subtrees(
+    tuple(
+        sorted([SYSTEM, SNMP, VM_MIB, ENGINE, MPD_STATS, TARGET_STATS, USM_STATS, objects.VMIB_MIB])
+    )
+)
+"""vmibRead."""
+
+SHAPE_WRITE = Subtrees(
+    tuple(
+        sorted(
+            [
+                objects.vmibShapeTable.oid,
+                objects.vmibLinkTable.oid,
+                objects.vmibProbeTable.oid,
+                objects.vmibTxnTable.oid[:-1],  # the table and the scalars beside it
+            ]
+        )
+    )
+)
+"""vmibShapeWrite."""
+
+ADMIN_WRITE = Subtrees((objects.VMIB_MIB,))
+"""vmibAdminWrite."""
+
+WRITE: Mapping[Role, Subtrees] = {
+    Role.READ: NONE,
+    Role.SHAPE: SHAPE_WRITE,
+    Role.ADMIN: ADMIN_WRITE,
+}
+
+
+def principal(name: str, role: Role) -> Principal:
+    """The principal of a user."""
+    return Principal(name, READ, WRITE[role])
+
+
+def community_principal(community_name: str) -> Principal:
+    """The principal of SNMPv2c: reads, never writes."""
+    return Principal(community_name, READ, NONE)

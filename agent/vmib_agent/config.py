@@ -1,0 +1,262 @@
+"""The configuration of the agent: a TOML file, strictly read, and what stands where it is silent.
+
+Every key has a default; what is not known is refused together with what is. Nothing listens
+beyond loopback, and nobody has access, unless the file or the user list says so.
+"""
+
+from __future__ import annotations
+
+import stat
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from vmib.errors import ValueRefused, VmibError
+
+from .logs import LEVELS
+
+DEFAULT_PATH = Path("/etc/vmib/agent.toml")
+DRIVERS = ("netns",)
+
+Network = IPv4Network | IPv6Network
+
+
+class ConfigRefused(VmibError):
+    """A configuration that is not taken; names the file, the key, and what is allowed."""
+
+
+class Endpoint(NamedTuple):
+    """A numeric address and a UDP port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class HypervisorConfig:
+    """Where machines come from."""
+
+    driver: str = "netns"
+    machines_directory: Path = Path("/etc/vmib/machines")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request may ask for."""
+
+    max_varbinds_per_set: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class SystemConfig:
+    """sysContact, sysName and sysLocation; the host's name where `name` is empty."""
+
+    contact: str = ""
+    name: str = ""
+    location: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Communities:
+    """SNMPv2c, read-only: the community and the networks that requests may come from."""
+
+    community: str = field(repr=False)
+    sources: tuple[Network, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where notifications go: by a v3 user (authPriv) or by a v2c community; one is empty."""
+
+    address: Endpoint
+    user: str = ""
+    community: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole configuration."""
+
+    listen: tuple[Endpoint, ...] = (Endpoint("127.0.0.1", 161), Endpoint("::1", 161))
+    state_directory: Path = Path("/var/lib/vmib")
+    log_level: str = "info"
+    system: SystemConfig = SystemConfig()
+    hypervisor: HypervisorConfig = HypervisorConfig()
+    limits: Limits = Limits()
+    v2c: Communities | None = None
+    notifications: tuple[Target, ...] = ()
+
+
+def parse_endpoint(text: str) -> Endpoint:
+    """`127.0.0.1:161` or `[::1]:161`; names are not looked up. Raises `ValueRefused`."""
+    host, colon, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    try:
+        address = ip_address(host[1:-1] if bracketed else host)
+        number = int(port)
+        good = bracketed == (address.version == 6) and bool(colon) and 0 < number < 65536
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueRefused("address", text, "ADDRESS:PORT or [IPV6-ADDRESS]:PORT, in numbers")
+    return Endpoint(str(address), number)
+
+
+def load(path: Path, required: bool = True) -> Config:
+    """The configuration in a file; the defaults where it is absent and not required.
+
+    Raises `ConfigRefused`.
+    """
+    try:
+        with path.open("rb") as file:
+            shared = file_is_for_all(file.fileno())
+            text = file.read().decode()
+    except FileNotFoundError:
+        if required:
+            raise ConfigRefused(f"{path}: no such file") from None
+        return Config()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigRefused(f"{path}: {error}") from None
+    config = parse(text, str(path))
+    if shared and (config.v2c or any(target.community for target in config.notifications)):
+        raise ConfigRefused(f"{path}: holds a community but everybody can read it; chmod 0600")
+    return config
+
+
+def file_is_for_all(fd: int) -> bool:
+    """Whether users other than owner and group can read an open file."""
+    return bool(Path(f"/proc/self/fd/{fd}").stat().st_mode & stat.S_IROTH)
+
+
+def parse(text: str, name: str = "agent.toml") -> Config:
+    """The configuration in a text; `name` stands for it in errors. Raises `ConfigRefused`."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigRefused(f"{name}: {error}") from None
+    try:
+        return Config(**_section(document, "", _TOP))
+    except ValueRefused as refused:
+        raise ConfigRefused(f"{name}: {refused}") from None
+
+
+_Reader = Callable[[str, Any], Any]
+
+
+def _section(document: Any, where: str, readers: Mapping[str, _Reader]) -> dict[str, Any]:
+    if not isinstance(document, dict):
+        raise ValueRefused(where, document, "a table")
+    prefix = f"{where}." if where else ""
+    for key in document:
+        if key not in readers:
+            raise ValueRefused("key", f"{prefix}{key}", ", ".join(prefix + k for k in readers))
+    return {key: readers[key](f"{prefix}{key}", value) for key, value in document.items()}
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str) or len(value.encode()) > 255 or not (value + " ").isprintable():
+        raise ValueRefused(name, value, "a text of at most 255 octets without control characters")
+    return value
+
+
+def _secret(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not 1 <= len(value.encode()) <= 255:
+        raise ValueRefused(name, "(not shown)", "a text of 1 to 255 octets")
+    return value
+
+
+def _absolute(name: str, value: Any) -> Path:
+    if not isinstance(value, str) or not value.startswith("/"):
+        raise ValueRefused(name, value, "an absolute path")
+    return Path(value)
+
+
+def _one_of(allowed: tuple[str, ...]) -> _Reader:
+    def read(name: str, value: Any) -> str:
+        if value not in allowed:
+            raise ValueRefused(name, value, ", ".join(allowed))
+        return str(value)
+
+    return read
+
+
+def _whole(low: int, high: int) -> _Reader:
+    def read(name: str, value: Any) -> int:
+        if type(value) is not int or not low <= value <= high:
+            raise ValueRefused(name, value, f"{low} to {high}")
+        return value
+
+    return read
+
+
+def _endpoint(name: str, value: Any) -> Endpoint:
+    return parse_endpoint(_text(name, value))
+
+
+def _network(name: str, value: Any) -> Network:
+    try:
+        return ip_network(_text(name, value))
+    except ValueError as error:
+        raise ValueRefused(name, value, f"a network such as 192.0.2.0/24 ({error})") from None
+
+
+def _some(read: _Reader) -> _Reader:
+    def read_all(name: str, value: Any) -> tuple[Any, ...]:
+        if not isinstance(value, list) or not value:
+            raise ValueRefused(name, value, "a list that is not empty")
+        return tuple(read(name, item) for item in value)
+
+    return read_all
+
+
+def _v2c(name: str, value: Any) -> Communities:
+    section = _section(value, name, {"community": _secret, "sources": _some(_network)})
+    for key in ("community", "sources"):
+        if key not in section:
+            raise ValueRefused(name, "absent", f"{name}.{key} is required")
+    return Communities(**section)
+
+
+def _target(name: str, value: Any) -> Target:
+    section = _section(value, name, {"address": _endpoint, "user": _text, "community": _secret})
+    if "address" not in section or bool(section.get("user")) == bool(section.get("community")):
+        raise ValueRefused(name, sorted(section), "an address and either a user or a community")
+    return Target(**section)
+
+
+def _notifications(name: str, value: Any) -> tuple[Target, ...]:
+    section = _section(value, name, {"targets": _some(_target)})
+    return tuple(section.get("targets", ()))
+
+
+def _system(name: str, value: Any) -> SystemConfig:
+    return SystemConfig(
+        **_section(value, name, {"contact": _text, "name": _text, "location": _text})
+    )
+
+
+def _hypervisor(name: str, value: Any) -> HypervisorConfig:
+    readers = {"driver": _one_of(DRIVERS), "machines_directory": _absolute}
+    return HypervisorConfig(**_section(value, name, readers))
+
+
+def _limits(name: str, value: Any) -> Limits:
+    return Limits(**_section(value, name, {"max_varbinds_per_set": _whole(1, 4096)}))
+
+
+_TOP: Mapping[str, _Reader] = {
+    "listen": _some(_endpoint),
+    "state_directory": _absolute,
+    "log_level": _one_of(tuple(LEVELS)),
+    "system": _system,
+    "hypervisor": _hypervisor,
+    "limits": _limits,
+    "v2c": _v2c,
+    "notifications": _notifications,
+}

@@ -1,0 +1,157 @@
+"""The agent as a process: sockets, signals, the service manager, and the end of it all."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from typing import Protocol, cast
+
+from vmib import __version__
+
+from . import identity, systemd, users
+from .config import Config
+from .durable import StateUnusable
+from .engine import MAX_MESSAGE_SIZE
+from .frontend import FrontEnd
+from .logs import configure, event, log
+from .notifier import Notifier
+from .sealing import Sealer
+from .service import MibService, VarBind
+from .standard import SystemFacts
+from .transport import Listeners, bind
+
+Notify = Callable[[str, Iterable[VarBind]], None]
+
+
+class Running(Protocol):
+    """The agent behind its front end, started."""
+
+    @property
+    def service(self) -> MibService:
+        """What answers requests."""
+
+    def close(self) -> None:
+        """Stop, and leave the network as it is."""
+
+
+MakeService = Callable[[Config, asyncio.AbstractEventLoop, Notify], Running]
+
+
+def make_service(config: Config, loop: asyncio.AbstractEventLoop, notify: Notify) -> Running:
+    """Start the part that owns the kernel.
+
+    Loaded here, because users and configuration are handled on hosts without its libraries too.
+    """
+    host = import_module(".host", __package__)
+    return cast(Running, host.start(config, loop, notify))
+
+
+def clean_up(config: Config) -> None:
+    """Remove from this host what the agent made there, and nothing else."""
+    import_module(".host", __package__).clean_up(config)
+
+
+def run(config: Config, make: MakeService = make_service) -> None:
+    """Serve until SIGTERM or SIGINT; SIGHUP reads the users again.
+
+    The engine's boots are on the disk before a socket is read. Raises `VmibError` when the agent
+    cannot start.
+    """
+    configure(config.log_level)
+    started = time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def uptime() -> float:
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - started
+
+    who = identity.start(config.state_directory)
+    sealer = Sealer(who, uptime)
+    known = users.load_users(config.state_directory)
+    sockets = systemd.inherited_sockets() or [bind(endpoint) for endpoint in config.listen]
+    loop = asyncio.new_event_loop()
+    notifier = Notifier(sealer, known, config.notifications, uptime)
+    running = make(config, loop, notifier.notify)
+    front_end = FrontEnd(
+        running.service,
+        who,
+        known,
+        system_facts(config, who),
+        config.limits,
+        config.v2c,
+        sealer,
+        uptime,
+    )
+    listeners = Listeners(loop, sockets, front_end.handle)
+
+    def reload() -> None:
+        try:
+            found = users.load_users(config.state_directory)
+        except StateUnusable as refused:
+            log.error(event("users-not-read", reason=refused))
+            return
+        front_end.replace_users(found)
+        notifier.replace_users(found)
+        _announce(config, found, sockets)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, loop.stop)
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    _keep_the_watchdog(loop)
+    _announce(config, known, sockets)
+    systemd.notify("READY=1")
+    try:
+        loop.run_forever()
+    finally:
+        systemd.notify("STOPPING=1")
+        listeners.close()
+        notifier.close()
+        running.close()
+        loop.close()
+        log.info(event("stopped", network="left as it is"))
+
+
+def system_facts(config: Config, who: identity.Identity) -> SystemFacts:
+    """What the system group says about this host."""
+    machine = platform.uname()
+    return SystemFacts(
+        f"vMIB agent {__version__}, {machine.system} {machine.release} {machine.machine}",
+        config.system.contact,
+        config.system.name or machine.node,
+        config.system.location,
+        who.engine_id,
+        who.boots,
+        MAX_MESSAGE_SIZE,
+    )
+
+
+def _announce(
+    config: Config, known: Iterable[users.User], sockets: Iterable[socket.socket]
+) -> None:
+    names = [user.name for user in known]
+    where = ", ".join(f"{host} port {port}" for host, port, *_ in map(_local, sockets))
+    status = f"{len(names)} users, listening on {where}"
+    if not names and config.v2c is None:
+        status = "no users, so nobody is answered; add one with: vmib-agent user add"
+    systemd.notify(f"STATUS={status}")
+    log.info(event("serving", version=__version__, users=len(names), status=status))
+
+
+def _local(listener: socket.socket) -> tuple[str, int]:
+    host, port = listener.getsockname()[:2]
+    return host, port
+
+
+def _keep_the_watchdog(loop: asyncio.AbstractEventLoop) -> None:
+    period = systemd.watchdog_seconds()
+    if period is None:
+        return
+
+    def tell() -> None:
+        systemd.notify("WATCHDOG=1")
+        loop.call_later(period, tell)
+
+    tell()

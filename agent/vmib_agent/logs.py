@@ -1,0 +1,95 @@
+"""The agent's log: one line of key=value pairs on standard error for each event."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+
+LEVELS: Mapping[str, int] = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+
+_JOURNAL_PRIORITIES = {
+    logging.DEBUG: 7,
+    logging.INFO: 6,
+    logging.WARNING: 4,
+    logging.ERROR: 3,
+    logging.CRITICAL: 2,
+}
+
+log = logging.getLogger("vmib_agent")
+
+
+def escaped(text: str) -> str:
+    """Text that can neither end the line nor steer a terminal."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
+def event(name: str, **facts: object) -> str:
+    """A log line: `event=NAME` and the facts as key=value, quoted where they hold blanks."""
+    return " ".join([f"event={name}", *(f"{key}={_shown(fact)}" for key, fact in facts.items())])
+
+
+def _shown(fact: object) -> str:
+    text = escaped(str(fact))
+    if text and not set(text) & set(' "='):
+        return text
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+class _Lines(logging.Formatter):
+    """One record, its traceback included, on lines that all carry the journal's priority."""
+
+    def __init__(self, journal: bool) -> None:
+        super().__init__()
+        self._journal = journal
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = record.levelname.lower()
+        text = f"level={level} {record.getMessage()}"
+        if record.exc_info:
+            text += "\n" + self.formatException(record.exc_info)
+        if not self._journal:
+            return f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {text}"
+        prefix = f"<{_JOURNAL_PRIORITIES.get(record.levelno, 6)}>"
+        return "\n".join(prefix + escaped(line) for line in text.splitlines())
+
+
+def configure(level: str) -> None:
+    """Log to standard error, with sd-daemon(3) priorities when the journal reads it."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Lines(journal="JOURNAL_STREAM" in os.environ))
+    log.handlers[:] = [handler]
+    log.setLevel(LEVELS[level])
+    log.propagate = False
+
+
+class RateLimit:
+    """Lets a few events of each kind through in a period and counts the others."""
+
+    def __init__(
+        self, burst: int = 5, period: float = 60.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._burst = burst
+        self._period = period
+        self._clock = clock
+        self._kinds: dict[str, tuple[float, int]] = {}
+
+    def suppressed_before(self, kind: str) -> int | None:
+        """How many events were held back before this one, or None when it is held back too."""
+        now = self._clock()
+        since, seen = self._kinds.get(kind, (now, 0))
+        if now - since >= self._period:
+            self._kinds[kind] = (now, 1)
+            return max(seen - self._burst, 0)
+        self._kinds[kind] = (since, seen + 1)
+        return 0 if seen < self._burst else None

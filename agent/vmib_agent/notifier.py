@@ -1,0 +1,98 @@
+"""Notifications: SNMPv2 traps to the configured targets (RFC 3416 section 4.2.6)."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+from collections.abc import Callable, Iterable, Sequence
+
+from vmib import objects
+from vmib.smi import Tag
+from vmib.snmp import usm
+from vmib.snmp.message import PduType
+
+from .config import Target
+from .logs import RateLimit, event, log
+from .responders import community_message, encode_notification
+from .sealing import Sealer, keys_of
+from .service import Value, VarBind
+from .standard import SNMP_TRAP_OID, SYS_UP_TIME, ticks
+from .users import User
+
+_OIDS = {notification.name: notification.oid for notification in objects.NOTIFICATIONS}
+
+
+class Notifier:
+    """Sends traps by the v3 users (authPriv, AES-128) and v2c communities of the targets."""
+
+    def __init__(
+        self,
+        sealer: Sealer,
+        users: Iterable[User],
+        targets: Sequence[Target],
+        uptime: Callable[[], float],
+    ) -> None:
+        self._sealer = sealer
+        self._targets = targets
+        self._uptime = uptime
+        self._complaints = RateLimit()
+        self._request_ids = itertools.cycle(range(1, 2**31))
+        self._sockets: dict[socket.AddressFamily, socket.socket] = {}
+        self.notified = 0
+        self.sent = 0
+        self.replace_users(users)
+
+    def replace_users(self, users: Iterable[User]) -> None:
+        """Make these the users, and no others."""
+        self._keys = {user.name: keys_of(user) for user in users if user.priv in usm.PRIV_PROTOCOLS}
+        for target in self._targets:
+            if target.user and target.user not in self._keys:
+                log.warning(event("target-without-user", target=target.address, user=target.user))
+
+    def notify(self, name: str, varbinds: Iterable[VarBind]) -> None:
+        """Send the notification of this name to every target; without targets it is counted.
+
+        A target that cannot be reached is logged and does not keep others from being told.
+        """
+        self.notified += 1
+        header = (
+            VarBind(SYS_UP_TIME, ticks(self._uptime())),
+            VarBind(SNMP_TRAP_OID, Value(Tag.OBJECT_IDENTIFIER, _OIDS[name])),
+        )
+        body = (*header, *varbinds)
+        for target in self._targets:
+            try:
+                self._send(target, self._message(target, body))
+                self.sent += 1
+            except Exception as error:
+                self._complain(target, error)
+
+    def close(self) -> None:
+        """Close the sockets."""
+        for sender in self._sockets.values():
+            sender.close()
+        self._sockets.clear()
+
+    def _message(self, target: Target, varbinds: Sequence[VarBind]) -> bytes:
+        request_id = next(self._request_ids)
+        contents = encode_notification(request_id, varbinds)
+        if target.user:
+            keys = self._keys[target.user]
+            name = target.user.encode()
+            return self._sealer.seal(request_id, name, keys, PduType.TRAP, contents)
+        return community_message(target.community.encode(), PduType.TRAP, contents)
+
+    def _send(self, target: Target, message: bytes) -> None:
+        family = socket.AF_INET6 if ":" in target.address.host else socket.AF_INET
+        if family not in self._sockets:
+            sender = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+            sender.setblocking(False)
+            self._sockets[family] = sender
+        self._sockets[family].sendto(message, target.address)
+
+    def _complain(self, target: Target, error: Exception) -> None:
+        suppressed = self._complaints.suppressed_before(str(target.address))
+        if suppressed is not None:
+            reason = error.strerror if isinstance(error, OSError) else type(error).__name__
+            facts = {"target": target.address, "user": target.user, "reason": reason}
+            log.warning(event("cannot-notify", suppressed=suppressed, **facts))

@@ -1,0 +1,42 @@
+"""A memory of recent outcomes, bounded in time and in number."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+CAPACITY = 65536
+
+
+class Recent(Generic[T]):
+    """Outcomes by key, each for `seconds`; beyond the capacity the oldest are forgotten."""
+
+    def __init__(
+        self, seconds: float, clock: Callable[[], float], capacity: int = CAPACITY
+    ) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._capacity = capacity
+        self._kept: OrderedDict[bytes, tuple[float, T]] = OrderedDict()
+
+    def find(self, key: bytes) -> T | None:
+        """The outcome remembered under a key, or None."""
+        self._forget()
+        kept = self._kept.get(key)
+        return None if kept is None else kept[1]
+
+    def remember(self, key: bytes, outcome: T) -> None:
+        """Keep an outcome, unless there is one under this key."""
+        self._kept.setdefault(key, (self._clock() + self._seconds, outcome))
+        self._forget()
+
+    def _forget(self) -> None:
+        now = self._clock()
+        while self._kept:
+            expiry, _ = next(iter(self._kept.values()))
+            if expiry > now and len(self._kept) <= self._capacity:
+                return
+            self._kept.popitem(last=False)

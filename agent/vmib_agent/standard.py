@@ -1,0 +1,183 @@
+"""The standard objects every agent serves: SNMPv2-MIB, SNMP-FRAMEWORK-MIB, and the counters of
+SNMP-MPD-MIB, SNMP-TARGET-MIB and SNMP-USER-BASED-SM-MIB. All of them read-only here.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from vmib import __version__, objects
+from vmib.smi import Oid, Tag
+from vmib.status import ErrorStatus
+
+from .access import ENGINE, MPD_STATS, SNMP, SYSTEM, TARGET_STATS, USM_STATS, VM_MIB
+from .service import MibService, Missing, SetRefused, Value, VarBind
+
+Reader = Callable[[], Value]
+
+SYS_UP_TIME: Oid = (*SYSTEM, 3, 0)
+SNMP_TRAP_OID: Oid = (1, 3, 6, 1, 6, 3, 1, 1, 4, 1, 0)
+
+_APPLICATION_AND_INTERNET = 72
+"""sysServices of a host (RFC 3418)."""
+
+COUNTERS: Mapping[str, Oid] = {
+    "snmpInPkts": (*SNMP, 1, 0),
+    "snmpInBadVersions": (*SNMP, 3, 0),
+    "snmpInBadCommunityNames": (*SNMP, 4, 0),
+    "snmpInBadCommunityUses": (*SNMP, 5, 0),
+    "snmpInASNParseErrs": (*SNMP, 6, 0),
+    "snmpSilentDrops": (*SNMP, 31, 0),
+    "snmpProxyDrops": (*SNMP, 32, 0),
+    "snmpUnknownSecurityModels": (*MPD_STATS, 1, 0),
+    "snmpInvalidMsgs": (*MPD_STATS, 2, 0),
+    "snmpUnknownPDUHandlers": (*MPD_STATS, 3, 0),
+    "snmpUnavailableContexts": (*TARGET_STATS, 4, 0),
+    "snmpUnknownContexts": (*TARGET_STATS, 5, 0),
+    "usmStatsUnsupportedSecLevels": (*USM_STATS, 1, 0),
+    "usmStatsNotInTimeWindows": (*USM_STATS, 2, 0),
+    "usmStatsUnknownUserNames": (*USM_STATS, 3, 0),
+    "usmStatsUnknownEngineIDs": (*USM_STATS, 4, 0),
+    "usmStatsWrongDigests": (*USM_STATS, 5, 0),
+    "usmStatsDecryptionErrors": (*USM_STATS, 6, 0),
+}
+
+
+class Module(NamedTuple):
+    """A row of sysORTable."""
+
+    oid: Oid
+    description: str
+
+
+MODULES: Sequence[Module] = (
+    Module((1, 3, 6, 1, 6, 3, 1), "The MIB module for SNMP entities (RFC 3418)"),
+    Module((1, 3, 6, 1, 6, 3, 10, 3, 1, 1), "SNMP-FRAMEWORK-MIB (RFC 3411)"),
+    Module((1, 3, 6, 1, 6, 3, 11, 3, 1, 1), "SNMP-MPD-MIB (RFC 3412)"),
+    Module((1, 3, 6, 1, 6, 3, 15, 2, 1, 1), "SNMP-USER-BASED-SM-MIB, counters (RFC 3414)"),
+    Module((*objects.ROOT, 3, 1, 1), f"VMIB-MIB as vmib-agent {__version__} implements it"),
+)
+
+
+class SystemFacts(NamedTuple):
+    """What stays the same while the agent runs."""
+
+    description: str
+    contact: str
+    name: str
+    location: str
+    engine_id: bytes
+    engine_boots: int
+    max_message_size: int
+
+
+def standard_objects(
+    facts: SystemFacts,
+    uptime: Callable[[], float],
+    counter: Callable[[str], int],
+) -> Objects:
+    """The standard objects; `uptime` is in seconds, `counter` reads one of `COUNTERS` by name."""
+
+    def text(value: str) -> Reader:
+        return lambda: Value(Tag.OCTET_STRING, value.encode())
+
+    def integer(value: int) -> Reader:
+        return lambda: Value(Tag.INTEGER, value)
+
+    def count(name: str) -> Reader:
+        return lambda: Value(Tag.COUNTER32, counter(name) % 2**32)
+
+    instances: dict[Oid, Reader] = {
+        (*SYSTEM, 1, 0): text(facts.description),
+        (*SYSTEM, 2, 0): lambda: Value(Tag.OBJECT_IDENTIFIER, objects.SYS_OBJECT_ID),
+        SYS_UP_TIME: lambda: ticks(uptime()),
+        (*SYSTEM, 4, 0): text(facts.contact),
+        (*SYSTEM, 5, 0): text(facts.name),
+        (*SYSTEM, 6, 0): text(facts.location),
+        (*SYSTEM, 7, 0): integer(_APPLICATION_AND_INTERNET),
+        (*SYSTEM, 8, 0): lambda: ticks(0),
+        (*SNMP, 30, 0): integer(2),  # snmpEnableAuthenTraps: disabled
+        (*ENGINE, 1, 0): lambda: Value(Tag.OCTET_STRING, facts.engine_id),
+        (*ENGINE, 2, 0): integer(facts.engine_boots),
+        (*ENGINE, 3, 0): lambda: Value(Tag.INTEGER, int(uptime())),
+        (*ENGINE, 4, 0): integer(facts.max_message_size),
+    }
+    for number, module in enumerate(MODULES, 1):
+        instances[(*SYSTEM, 9, 1, 2, number)] = _constant(Tag.OBJECT_IDENTIFIER, module.oid)
+        instances[(*SYSTEM, 9, 1, 3, number)] = text(module.description)
+        instances[(*SYSTEM, 9, 1, 4, number)] = lambda: ticks(0)
+    instances |= {oid: count(name) for name, oid in COUNTERS.items()}
+    return Objects(instances)
+
+
+def ticks(seconds: float) -> Value:
+    """Seconds as TimeTicks."""
+    return Value(Tag.TIMETICKS, int(seconds * 100) % 2**32)
+
+
+def _constant(tag: Tag, raw: Any) -> Reader:
+    return lambda: Value(tag, raw)
+
+
+class Objects:
+    """A fixed set of instances, each with a function that reads it."""
+
+    def __init__(self, instances: Mapping[Oid, Reader]) -> None:
+        self._instances = instances
+        self._order = sorted(instances)
+        self._columns = {oid[:-1] for oid in instances}
+
+    def get(self, oid: Oid) -> Value | Missing:
+        """The value of one instance."""
+        reader = self._instances.get(oid)
+        if reader is not None:
+            return reader()
+        return Missing(instance=any(oid[:n] in self._columns for n in range(len(oid) + 1)))
+
+    def get_next(self, oid: Oid) -> VarBind | None:
+        """The first instance after this OID, or None."""
+        position = bisect_right(self._order, oid)
+        if position == len(self._order):
+            return None
+        found = self._order[position]
+        return VarBind(found, self._instances[found]())
+
+    def set(self, varbinds: Sequence[VarBind], principal: str) -> None:
+        """Refused."""
+        raise SetRefused(ErrorStatus.notWritable, 1, "read-only")
+
+
+class Merged:
+    """The standard objects and the agent's own as one MIB; SETs go to the agent's own."""
+
+    def __init__(self, standard: Objects, own: MibService) -> None:
+        self._standard = standard
+        self._own = own
+        self._spans = [(root, (*root[:-1], root[-1] + 1)) for root in (VM_MIB, objects.VMIB_MIB)]
+
+    def get(self, oid: Oid) -> Value | Missing:
+        """The value of one instance."""
+        found = self._standard.get(oid)
+        if isinstance(found, Missing) and not found.instance:
+            return self._own.get(oid)
+        return found
+
+    def get_next(self, oid: Oid) -> VarBind | None:
+        """The first instance of either after this OID, or None."""
+        found = self._standard.get_next(oid)
+        if found is not None and not self._own_between(oid, found.oid):
+            return found
+        other = self._own.get_next(oid)
+        if found is None or (other is not None and other.oid < found.oid):
+            return other
+        return found
+
+    def _own_between(self, after: Oid, before: Oid) -> bool:
+        """Whether the agent's own objects can have an instance between two OIDs."""
+        return any(start < before and after < end for start, end in self._spans)
+
+    def set(self, varbinds: Sequence[VarBind], principal: str) -> None:
+        """All of the varbinds or none; raises `SetRefused`."""
+        self._own.set(varbinds, principal)

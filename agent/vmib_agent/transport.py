@@ -1,0 +1,98 @@
+"""UDP sockets on an asyncio loop: each datagram is answered from where it arrived."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from vmib.errors import VmibError
+
+from .config import Endpoint
+from .logs import RateLimit, event, log
+
+Handler = Callable[[bytes, tuple[str, int]], bytes | None]
+
+_MAX_DATAGRAM = 65535
+_DATAGRAMS_IN_A_ROW = 32
+_RECEIVE_BUFFER = 4 * 1024 * 1024
+_IP_PKTINFO = 8
+_ANCILLARY_OCTETS = 256
+
+
+class CannotListen(VmibError):
+    """An address that cannot be bound."""
+
+
+def bind(endpoint: Endpoint) -> socket.socket:
+    """A UDP socket on an address. Raises `CannotListen`."""
+    family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    try:
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind(endpoint)
+    except OSError as error:
+        bound.close()
+        raise CannotListen(f"cannot listen on {endpoint}: {error.strerror}") from None
+    return bound
+
+
+class Listeners:
+    """Sockets whose datagrams go through one handler."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, sockets: Iterable[socket.socket], handler: Handler
+    ) -> None:
+        self._loop = loop
+        self._handler = handler
+        self._complaints = RateLimit()
+        self.sockets = tuple(sockets)
+        for listener in self.sockets:
+            listener.setblocking(False)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+            if listener.family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+            else:
+                listener.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+            loop.add_reader(listener, self._readable, listener)
+
+    def close(self) -> None:
+        """Stop listening."""
+        for listener in self.sockets:
+            self._loop.remove_reader(listener)
+            listener.close()
+
+    def _readable(self, listener: socket.socket) -> None:
+        for _ in range(_DATAGRAMS_IN_A_ROW):
+            try:
+                datagram, ancillary, _, address = listener.recvmsg(_MAX_DATAGRAM, _ANCILLARY_OCTETS)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                self._complain("cannot-receive", error)
+                return
+            answer = self._handler(datagram, address[:2])
+            if answer is not None:
+                try:
+                    listener.sendmsg([answer], _from_the_same_address(ancillary), 0, address)
+                except OSError as error:
+                    self._complain("cannot-send", error)
+
+    def _complain(self, kind: str, error: OSError) -> None:
+        suppressed = self._complaints.suppressed_before(kind)
+        if suppressed is not None:
+            log.warning(event(kind, reason=error.strerror, suppressed=suppressed))
+
+
+def _from_the_same_address(ancillary: Iterable[tuple[int, int, bytes]]) -> list[Any]:
+    """What makes the answer leave from the address that the request was sent to (RFC 3417)."""
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.IPPROTO_IP, _IP_PKTINFO):
+            local = struct.unpack("@i4s4s", data)[1]
+            return [(level, kind, struct.pack("@i4s4s", 0, local, bytes(4)))]
+        if (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO):
+            return [(level, kind, data)]
+    return []
