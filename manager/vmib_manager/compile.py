@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 from zlib import crc32
 
@@ -21,7 +22,7 @@ from vmib.rows import (
 )
 from vmib.smi import IpAddress
 
-from .connections import Opening, missing_routes, openings, routes, single, way_out
+from .connections import Opening, missing_routes, openings, routes, way_out
 from .filters import domain_filters
 from .model import Attachment, Impairment, IpNetwork, Model, Site
 from .paths import PairPath, collapse
@@ -160,17 +161,26 @@ def _vif_rows(
         where = (*key, family(address), address)
         yield WantedRow("vmibAddrTable", where, addr, member.source)
     for direction, impairment in ((Direction.fromVm, member.up), (Direction.toVm, member.down)):
-        shape = Shape(**_columns(impairment))
-        yield WantedRow("vmibShapeTable", (*key, direction), shape, member.source)
+        yield WantedRow("vmibShapeTable", (*key, direction), _shape(impairment), member.source)
 
 
 def _columns(impairment: Impairment) -> dict[str, Any]:
     return {name: getattr(impairment, name) for name in Impairment.__slots__}
 
 
+@lru_cache(maxsize=4096)
+def _shape(impairment: Impairment) -> Shape:
+    return Shape(**_columns(impairment))
+
+
+@lru_cache(maxsize=4096)
+def _link(impairment: Impairment, peer: str) -> Link:
+    return Link(**_columns(impairment), dest_vm_uuid=peer)
+
+
 def _link_rows(pair: PairPath) -> Iterator[WantedRow]:
     start, peer = pair.a.member, pair.b
-    link = Link(**_columns(pair.impairment), dest_vm_uuid=peer.machine.uuid)
+    link = _link(pair.impairment, peer.machine.uuid)
     vm, vif = VmRef(start.machine), VifRef(start.machine, start.vif)
     for address in pair.a.addresses_towards(peer):
         key = (vm, vif, family(address), address, address.max_prefixlen)
@@ -181,8 +191,9 @@ def _route_rows(model: Model, pairs: tuple[PairPath, ...]) -> Iterator[tuple[str
     given = set()
     for route in routes(model):
         machine = model.machines[route.machine]
-        key = (VmRef(machine.name), family(route.to), route.to[0], route.to.prefixlen, route.metric)
-        given.add((machine.name, route.to))
+        network, prefix = route.to.network_address, route.to.prefixlen
+        key = (VmRef(machine.name), family(route.to), network, prefix, route.metric)
+        given.add((machine.name, network, prefix))
         through = way_out(model, route)
         references: tuple[tuple[str, Ref], ...] = ()
         if through is not None and (route.vif is not None or route.next_hop is None):
@@ -191,9 +202,10 @@ def _route_rows(model: Model, pairs: tuple[PairPath, ...]) -> Iterator[tuple[str
         yield machine.host, WantedRow("vmibRouteTable", key, row, route.source, references)
     for here, address, source in missing_routes(model, pairs):
         machine = here.machine
-        key = (VmRef(machine.name), family(address), address, address.max_prefixlen, 0)
-        if (machine.name, single(address)) in given:
+        prefix = address.max_prefixlen
+        if (machine.name, address, prefix) in given:
             continue
+        key = (VmRef(machine.name), family(address), address, prefix, 0)
         reference: Ref = VifRef(machine.name, here.member.vif)
         found = WantedRow("vmibRouteTable", key, Route(), source, (("vif_index", reference),))
         yield machine.host, found

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from ipaddress import collapse_addresses, ip_network
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
 from vmib.rows import Direction, RouteType
 from vmib.smi import IpAddress
@@ -44,6 +45,7 @@ def owners(model: Model) -> Owners:
     return found
 
 
+@lru_cache(maxsize=65_536)
 def single(address: IpAddress) -> IpNetwork:
     """The network of one address."""
     return ip_network((address, address.max_prefixlen))
@@ -104,7 +106,6 @@ def _both_ways(at: Attachment, near: IpNetwork, far: IpNetwork) -> Iterator[Open
 
 
 def _of_pairs(pairs: Iterable[PairPath]) -> Iterator[Opening]:
-    networks: dict[IpAddress, IpNetwork] = {}
     done = set()
     for pair in pairs:
         a, b = pair.a, pair.b
@@ -115,8 +116,8 @@ def _of_pairs(pairs: Iterable[PairPath]) -> Iterator[Opening]:
             for theirs in b.member.addresses:
                 if mine.version != theirs.version:
                     continue
-                near = networks.setdefault(mine, single(mine))
-                far = networks.setdefault(theirs, single(theirs))
+                near = single(mine)
+                far = single(theirs)
                 yield from _both_ways(a, near, far)
                 yield from _both_ways(b, far, near)
 
@@ -159,15 +160,19 @@ def blocks(pairs: Iterable[tuple[IpNetwork, IpNetwork]]) -> list[tuple[IpNetwork
         for dst in _collapsed(dsts)
         if src.version == dst.version
     ]
-    return sorted(
-        found, key=lambda block: tuple((n.version, int(n[0]), n.prefixlen) for n in block)
-    )
+    return sorted(found, key=lambda block: (_order(block[0]), _order(block[1])))
 
 
-def _collapsed(networks: Iterable[IpNetwork]) -> list[IpNetwork]:
+def _order(network: IpNetwork) -> tuple[int, int, int]:
+    return network.version, int(network.network_address), network.prefixlen
+
+
+def _collapsed(networks: Collection[IpNetwork]) -> Collection[IpNetwork]:
+    if len(networks) == 1:
+        return networks
     found: list[IpNetwork] = []
-    for version in (4, 6):
-        found += collapse_addresses([n for n in networks if n.version == version])  # type: ignore[type-var]
+    found += collapse_addresses(n for n in networks if isinstance(n, IPv4Network))
+    found += collapse_addresses(n for n in networks if isinstance(n, IPv6Network))
     return found
 
 

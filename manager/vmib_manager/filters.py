@@ -48,9 +48,9 @@ def _filter(
     return Filter(
         direction=direction,
         addr_type=family,
-        src=src[0] if src is not None else None,
+        src=src.network_address if src is not None else None,
         src_prefix=src.prefixlen if src is not None else 0,
-        dst=dst[0] if dst is not None else None,
+        dst=dst.network_address if dst is not None else None,
         dst_prefix=dst.prefixlen if dst is not None else 0,
         action=action,
     )

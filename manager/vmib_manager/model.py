@@ -291,8 +291,8 @@ class Attachment:
 
     def addresses_towards(self, peer: Attachment) -> tuple[IpAddress, ...]:
         """The addresses of the peer that this member can send to: of a family it has itself."""
-        families = {address.version for address in self.member.addresses}
-        return tuple(a for a in peer.member.addresses if a.version in families)
+        mine, theirs = self.member.addresses, peer.member.addresses
+        return tuple(a for a in theirs if any(a.version == own.version for own in mine))
 
 
 @dataclass(frozen=True, slots=True)
