@@ -24,7 +24,7 @@ from .shapingstate import ShapedVif, VifState
 
 
 class ChangeFailed(Exception):
-    """A change that the kernel refused; `undone` tells whether the host is as before."""
+    """A step that the kernel refused; `undone` tells whether the host is as before."""
 
     def __init__(self, subject: str, reason: str, undone: bool) -> None:
         super().__init__(reason)
@@ -33,13 +33,25 @@ class ChangeFailed(Exception):
         self.undone = undone
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Work:
     """One section's part of a change: its operations, how to apply them and how to go back."""
 
     operations: Sequence[Any]
     apply: Callable[[Any], None]
     way_back: Callable[[], Sequence[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A planned change; good as long as nothing else changes the host."""
+
+    works: tuple[_Work, ...]
+
+    @property
+    def operations(self) -> list[Operation]:
+        """All steps, in order."""
+        return [step for work in self.works for step in work.operations]
 
 
 class HostKernel:
@@ -55,29 +67,26 @@ class HostKernel:
         parts = (self.shaper, self.network, self.firewall)
         return frozenset(name for part in parts for name in part.capabilities())
 
-    def plan(self, target: Target, scope: Scope) -> list[Operation]:
-        """The operations that a change would take, for people; raises `Unavailable`."""
-        return [step for work in self._works(target, scope) for step in work.operations]
+    def prepare(self, target: Target, scope: Scope) -> Change:
+        """Read the scope and plan the change; raises `Unavailable` for what the host cannot do."""
+        works = []
+        if scope.rules:
+            works.append(self._rules_work(target))
+        if scope.vifs:
+            works.append(self._shaping_work(target, scope.vifs))
+        if scope.network:
+            works.append(self._network_work(target, scope.guests))
+        return Change(tuple(work for work in works if work.operations))
 
-    def change(self, target: Target, scope: Scope) -> int:
-        """Make the scope as the target says; the number of operations it took.
-
-        Raises `ChangeFailed`, after having undone what had been done.
-        """
-        try:
-            works = self._works(target, scope)
-        except Unavailable as refusal:
-            raise ChangeFailed(refusal.name, str(refusal), undone=True) from refusal
-        done = 0
-        for position, work in enumerate(works):
+    def carry_out(self, change: Change) -> None:
+        """Take the steps of a change; raises `ChangeFailed`, after undoing what had been done."""
+        for position, work in enumerate(change.works):
             try:
                 work.apply(work.operations)
             except ApplyError as error:
                 subject = work.operations[error.index].subject
-                undone = self._undo(works[: position + 1])
+                undone = self._undo(change.works[: position + 1])
                 raise ChangeFailed(subject, str(error), undone) from error
-            done += len(work.operations)
-        return done
 
     def _undo(self, works: Sequence[_Work]) -> bool:
         for work in reversed(works):
@@ -86,16 +95,6 @@ class HostKernel:
             except (ApplyError, Unavailable):
                 return False
         return True
-
-    def _works(self, target: Target, scope: Scope) -> list[_Work]:
-        works = []
-        if scope.rules:
-            works.append(self._rules_work(target))
-        if scope.vifs:
-            works.append(self._shaping_work(target, scope.vifs))
-        if scope.network:
-            works.append(self._network_work(target, scope.guests))
-        return [work for work in works if work.operations]
 
     def _rules_work(self, target: Target) -> _Work:
         before = self.firewall.read()

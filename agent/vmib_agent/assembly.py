@@ -1,0 +1,90 @@
+"""Putting the agent's parts together, and taking from the host what is the agent's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from vmib.rows import VifKey
+
+from .config import Config
+from .durable import make_directory
+from .firewall import Firewall
+from .host import Host
+from .inventory import Device
+from .kernel import HostKernel
+from .netlink import Rtnetlink
+from .netns import NamespaceGuests, NetnsHypervisor
+from .network_kernel import HostNetwork, read_links
+from .notices import Send
+from .scope import Scope, Target
+from .shaper import Shaper
+from .shapingstate import ShapedVif
+from .statefile import StateFile
+from .target import ifb_name
+
+TICK = 1.0
+"""Seconds between two looks at machines, deadlines and a share of what may have drifted."""
+
+
+class RunningHost:
+    """A host with its timer and its ears, inside an event loop."""
+
+    def __init__(self, host: Host, kernel: HostKernel, loop: asyncio.AbstractEventLoop) -> None:
+        self._host = host
+        self._kernel = kernel
+        self._loop = loop
+        loop.add_reader(kernel.shaper.fileno(), host.kernel_event)
+        self._timer = loop.call_later(TICK, self._tick)
+
+    @property
+    def service(self) -> Host:
+        """What answers requests."""
+        return self._host
+
+    def close(self) -> None:
+        """Stop, and leave the network as it is."""
+        self._timer.cancel()
+        self._loop.remove_reader(self._kernel.shaper.fileno())
+        self._kernel.shaper.close()
+
+    def _tick(self) -> None:
+        self._timer = self._loop.call_later(TICK, self._tick)
+        self._host.tick()
+
+
+def start(config: Config, loop: asyncio.AbstractEventLoop, send: Send) -> RunningHost:
+    """The host of a configuration, its kernel in agreement with its state."""
+    make_directory(config.state_directory)
+    hypervisor = NetnsHypervisor(config.hypervisor.machines_directory)
+    links = Rtnetlink()
+    kernel = HostKernel(Shaper(), HostNetwork(links, NamespaceGuests(hypervisor)), Firewall())
+
+    def devices() -> Mapping[str, Device]:
+        return {link.name: Device(link.index, link.mtu, link.running) for link in read_links(links)}
+
+    state_file = StateFile(config.state_directory)
+    host = Host(kernel, hypervisor, devices, state_file, send)
+    host.start()
+    return RunningHost(host, kernel, loop)
+
+
+def clean_up(config: Config) -> list[str]:
+    """Remove from this host what the agent made there, and nothing else; says what it did.
+
+    The state stays: an agent that starts again makes everything anew.
+    """
+    hypervisor = NetnsHypervisor(config.hypervisor.machines_directory)
+    kernel = HostKernel(Shaper(), HostNetwork(Rtnetlink(), NamespaceGuests(hypervisor)), Firewall())
+    state = StateFile(config.state_directory).load()
+    guests = {guest.uuid: guest for guest in hypervisor.guests()}
+    vifs: list[ShapedVif] = []
+    if state is not None:
+        for (uuid, mac), number in state.indexes.vifs.items():
+            found = [vif for vif in guests[uuid].vifs if vif.mac == mac] if uuid in guests else []
+            name = ifb_name(VifKey(state.indexes.vms[uuid], number))
+            vifs.append(ShapedVif(found[0].device if found else "", name))
+    scope = Scope(tuple(vifs), tuple(guests.values()), network=True, rules=True)
+    change = kernel.prepare(Target(), scope)
+    kernel.carry_out(change)
+    return [step.describe() for step in change.operations]

@@ -1,0 +1,378 @@
+"""The cells of the MIB: configured values from rows, operational values from the kernel."""
+
+from __future__ import annotations
+
+import math
+import struct
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from vmib import __version__, canonical
+from vmib import rows as r
+from vmib.schema import CONFIGURATION
+from vmib.smi import Column, Scalar, Table
+
+from .desired import RowKey, facts_of
+from .inventory import Inventory, Rows
+from .network_kernel import Pif
+from .operational import Operational
+from .readings import Reading, Readings
+from .state import Key, State, Transaction
+
+NEVER = bytes(8)
+"""DateAndTime that stands for no time."""
+
+_ROW_TABLES = frozenset({"vmibProbeTable", *(table.name for table in CONFIGURATION)})
+
+
+def date_and_time(wall: float | None) -> bytes:
+    """Seconds since the epoch as DateAndTime in UTC (RFC 2579), all zero for None."""
+    if wall is None:
+        return NEVER
+    then = datetime.fromtimestamp(wall, UTC)
+    deci = then.microsecond // 100_000
+    parts = (then.year, then.month, then.day, then.hour, then.minute, then.second, deci)
+    return struct.pack("!HBBBBBB", *parts) + b"+\0\0"
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """What does not change while the agent runs."""
+
+    uuid: str
+    hypervisor: str
+    capabilities: frozenset[str]
+    clock_resolution_us: int
+
+
+class HostView(Protocol):
+    """What the cells need of the host."""
+
+    state: State
+    rows: Rows
+    facts: HostFacts
+    readings: Readings
+    pifs: Mapping[int, Pif]
+    mode: r.HostAgentMode
+    hypervisor_status: r.OperStatus
+    notify_suppressed: int
+
+    @property
+    def version(self) -> int:
+        """Grows with every change of what rows there are."""
+
+    def sync(self, row: RowKey) -> tuple[r.Sync, str]:
+        """How a row compares with the system, and the last error about it."""
+
+    def applied(self, row: RowKey) -> float | None:
+        """When a row was last applied (wall clock), or None."""
+
+    def out_of_sync(self) -> int:
+        """How many rows are not inSync."""
+
+    def switch_facts(self, name: str) -> tuple[int, bool, int]:
+        """ifIndex (0 if there is none), whether it is up, and the number of ports of a bridge."""
+
+
+class Cells:
+    """Implements `view.Source` over a host."""
+
+    def __init__(self, host: HostView) -> None:
+        self._host = host
+        self._lookups_of: Inventory | None = None
+        self._uuids: dict[str, int] = {}
+        self._numbers: dict[tuple[str, int], r.VifKey] = {}
+        self._oper: Mapping[str, Callable[[Key], Any]] = {
+            "vmibPifTable": self._pif,
+            "vmibVmTable": self._vm,
+            "vmibVmLookupTable": self._vm_lookup,
+            "vmibVifLookupTable": self._vif_lookup,
+            "vmibVifTable": self._vif,
+            "vmibAddrTable": self._addr,
+            "vmibShapeOperTable": self._shape,
+            "vmibLinkOperTable": self._link,
+            "vmibDomainTable": self._domain,
+            "vmibSwitchTable": self._switch,
+            "vmibRouteTable": self._route,
+            "vmibFilterTable": self._filter,
+            "vmibTxnTable": self._txn,
+            "vmibTxnErrorTable": self._txn_error,
+        }
+        self._scalars: Mapping[str, Callable[[], Any]] = {
+            "vmibHostUuid": lambda: host.facts.uuid,
+            "vmibHostCapabilities": lambda: host.facts.capabilities,
+            "vmibHostClockResolution": lambda: host.facts.clock_resolution_us,
+            "vmibHostHypervisorStatus": lambda: host.hypervisor_status,
+            "vmibHostAgentMode": lambda: host.mode,
+            "vmibHostHypervisor": lambda: host.facts.hypervisor,
+            "vmibHostAgentVersion": lambda: __version__,
+            "vmibHostRowsOutOfSync": host.out_of_sync,
+            "vmibVmNextIndex": lambda: host.state.indexes.next_vm,
+            "vmibTxnSpinLock": lambda: host.state.spin_lock,
+            "vmibTxnGeneration": lambda: host.state.generation,
+            "vmibTxnDigest": self._digest,
+            "vmibTxnLastChange": lambda: date_and_time(host.state.last_change),
+            "vmibTxnLastChangeBy": lambda: host.state.last_change_by,
+            "vmibTxnCurrent": lambda: host.state.current.index if host.state.current else 0,
+            "vmibTxnHistorySize": lambda: host.state.history_size,
+            "vmibNotifyEnable": lambda: host.state.notify_enable,
+            "vmibNotifyMinInterval": lambda: host.state.notify_min_interval,
+            "vmibNotifySuppressed": lambda: host.notify_suppressed,
+        }
+        self._digest_of: tuple[Any, Any, bytes] = (None, None, b"")
+
+    @property
+    def version(self) -> int:
+        """Grows with every change of what rows there are."""
+        return self._host.version
+
+    def keys(self, table: str) -> Iterable[Key]:
+        """The keys of all rows of a table, in no order."""
+        if table in _ROW_TABLES:
+            return self._host.rows.keys(table)
+        match table:
+            case "vmibPifTable":
+                return [(number,) for number in self._host.pifs]
+            case "vmibVmLookupTable":
+                return [(uuid,) for uuid in self._lookups()[0]]
+            case "vmibVifLookupTable":
+                return list(self._lookups()[1])
+            case "vmibTxnTable":
+                return [(txn.index,) for txn in self._transactions()]
+            case "vmibTxnErrorTable":
+                return [
+                    (txn.index, number)
+                    for txn in self._transactions()
+                    for number in range(1, len(txn.errors) + 1)
+                ]
+            case _:
+                return ()
+
+    def cell(self, table: Table, column: Column, key: Key) -> Any:
+        """The Python value of a cell, or None where the row does not exist."""
+        if column.access.writable and table.name in _ROW_TABLES:
+            row = self._host.rows.row(table.name, key)
+            if row is None:
+                return None
+            if column.syntax.convention == "RowStatus":
+                return r.RowStatus.active
+            return getattr(row, column.field)
+        make = self._oper.get(table.name)
+        found = None if make is None else make(key)
+        return None if found is None else getattr(found, column.field)
+
+    def scalar(self, scalar: Scalar) -> Any:
+        """The Python value of a scalar."""
+        return self._scalars[scalar.name]()
+
+    def _digest(self) -> bytes:
+        intent, inventory = self._host.state.intent, self._host.rows.inventory
+        if self._digest_of[0] is not intent or self._digest_of[1] is not inventory:
+            digest = canonical.digest(intent, inventory.discovered)
+            self._digest_of = (intent, inventory, digest)
+        return self._digest_of[2]
+
+    def _lookups(self) -> tuple[dict[str, int], dict[tuple[str, int], r.VifKey]]:
+        inventory = self._host.rows.inventory
+        if self._lookups_of is not inventory:
+            self._lookups_of = inventory
+            self._uuids = {guest.uuid: key[0] for key, guest in inventory.vms.items()}
+            self._numbers = {
+                (inventory.vms[r.VmKey(vif.vm_index)].name, facts.number): vif
+                for vif, facts in inventory.vifs.items()
+            }
+        return self._uuids, self._numbers
+
+    def _transactions(self) -> list[Transaction]:
+        current = self._host.state.current
+        return [*self._host.state.history, *([current] if current else [])]
+
+    def _transaction(self, index: int) -> Transaction | None:
+        return next((txn for txn in self._transactions() if txn.index == index), None)
+
+    def _pif(self, key: Key) -> r.PifOper | None:
+        pif = self._host.pifs.get(key[0])
+        if pif is None:
+            return None
+        return r.PifOper(
+            name=pif.name,
+            speed=pif.speed_kbps,
+            mac_address=pif.mac,
+            mtu=min(pif.mtu, 65535),
+            oper_status=_status(pif.oper_up),
+        )
+
+    def _vm(self, key: Key) -> r.VmOper | None:
+        if self._host.rows.row("vmibVmTable", key) is None:
+            return None
+        guest = self._host.rows.inventory.vms.get(r.VmKey(*key))
+        vifs = sum(1 for vif in self._host.rows.keys("vmibVifTable") if vif[0] == key[0])
+        presence = guest.presence.value if guest is not None else "absent"
+        return r.VmOper(presence=r.VmPresence[presence], vif_count=vifs)
+
+    def _vm_lookup(self, key: Key) -> r.VmLookupOper | None:
+        found = self._lookups()[0].get(key[0])
+        return None if found is None else r.VmLookupOper(vm_lookup_index=found)
+
+    def _vif_lookup(self, key: Key) -> r.VifLookupOper | None:
+        found = self._lookups()[1].get((key[0], key[1]))
+        if found is None:
+            return None
+        return r.VifLookupOper(vm_index=found.vm_index, vif_index=found.vif_index)
+
+    def _vif(self, key: Key) -> r.VifOper | None:
+        if self._host.rows.row("vmibVifTable", key) is None:
+            return None
+        facts = self._host.rows.inventory.vifs.get(r.VifKey(*key))
+        sync, error = self._host.sync(RowKey("vmibVifTable", key))
+        present = facts is not None and bool(facts.device)
+        return r.VifOper(
+            number=facts.number if facts else -1,
+            oper_status=_status(facts.up) if facts and present else r.OperStatus.notPresent,
+            if_index=facts.if_index if facts else 0,
+            host_name=facts.device if facts else "",
+            sync=sync,
+            last_error=error,
+        )
+
+    def _addr(self, key: Key) -> r.AddrOper | None:
+        if self._host.rows.row("vmibAddrTable", key) is None:
+            return None
+        sync, error = self._host.sync(RowKey("vmibAddrTable", key))
+        return r.AddrOper(origin=r.AddrOrigin.configured, sync=sync, last_error=error)
+
+    def _shape(self, key: Key) -> r.ShapeOper | None:
+        if self._host.rows.row("vmibShapeTable", key) is None:
+            return None
+        vif, direction = r.VifKey(key[0], key[1]), r.Direction(key[2])
+        reading = Reading()
+        if facts_of(self._host.rows, vif) is not None:
+            reading = self._host.readings.shape(vif, direction)
+        return r.ShapeOper(**self._operational(RowKey("vmibShapeTable", key), reading))
+
+    def _link(self, key: Key) -> r.LinkOper | None:
+        if self._host.rows.row("vmibLinkTable", key) is None:
+            return None
+        vif = r.VifKey(key[0], key[1])
+        reading = Reading()
+        if facts_of(self._host.rows, vif) is not None:
+            reading = self._host.readings.link(vif, key[3], key[4])
+        return r.LinkOper(**self._operational(RowKey("vmibLinkTable", key), reading))
+
+    def _operational(self, row: RowKey, reading: Reading) -> dict[str, Any]:
+        sync, error = self._host.sync(row)
+        values: Operational = reading.values
+        return {
+            "sync": sync,
+            "last_error": error,
+            "applied": date_and_time(self._host.applied(row)),
+            "mechanism": reading.mechanism,
+            "rate": values.rate,
+            "burst": values.burst,
+            "queue_limit": values.queue_limit,
+            "delay": values.delay,
+            "jitter": values.jitter,
+            "loss": values.loss,
+            "duplicate": values.duplicate,
+            "corrupt": values.corrupt,
+            "reorder": values.reorder,
+            "octets": values.octets,
+            "packets": values.packets,
+            "drops": values.drops,
+            "overlimits": values.overlimits,
+            "backlog": values.backlog,
+            "backlog_packets": values.backlog_packets,
+            "achieved_rate": reading.achieved_rate,
+            "discontinuity": reading.discontinuity,
+        }
+
+    def _domain(self, key: Key) -> r.DomainOper | None:
+        if self._host.rows.row("vmibDomainTable", key) is None:
+            return None
+        sync, error = self._host.sync(RowKey("vmibDomainTable", key))
+        return r.DomainOper(sync=sync, last_error=error)
+
+    def _switch(self, key: Key) -> r.SwitchOper | None:
+        row = self._host.rows.row("vmibSwitchTable", key)
+        if row is None:
+            return None
+        sync, error = self._host.sync(RowKey("vmibSwitchTable", key))
+        if_index, up, ports = self._host.switch_facts(row.name)
+        return r.SwitchOper(
+            oper_status=_status(up) if if_index else r.OperStatus.notPresent,
+            if_index=if_index,
+            port_count=ports,
+            sync=sync,
+            last_error=error,
+        )
+
+    def _route(self, key: Key) -> r.RouteOper | None:
+        if self._host.rows.row("vmibRouteTable", key) is None:
+            return None
+        sync, error = self._host.sync(RowKey("vmibRouteTable", key))
+        return r.RouteOper(delivery=r.RouteDelivery.kernel, sync=sync, last_error=error)
+
+    def _filter(self, key: Key) -> r.FilterOper | None:
+        if self._host.rows.row("vmibFilterTable", key) is None:
+            return None
+        sync, error = self._host.sync(RowKey("vmibFilterTable", key))
+        packets, octets, since = self._host.readings.filter(key[0], key[1])
+        return r.FilterOper(
+            packets=packets, octets=octets, discontinuity=since, sync=sync, last_error=error
+        )
+
+    def _txn(self, key: Key) -> Any:
+        txn = self._transaction(key[0])
+        if txn is None:
+            return None
+        left = 0.0 if txn.deadline is None else max(txn.deadline - _boot_time(), 0.0)
+        return _TxnCells(
+            action=r.TxnAction.none,
+            state=txn.state,
+            confirm_timeout=txn.confirm_timeout,
+            idle_timeout=txn.idle_timeout,
+            time_left=math.ceil(left),
+            owner=txn.owner,
+            description=txn.description,
+            changes=txn.changes,
+            errors=len(txn.errors),
+            opened=date_and_time(txn.opened),
+            closed=date_and_time(txn.closed),
+            row_status=r.RowStatus.active,
+        )
+
+    def _txn_error(self, key: Key) -> r.TxnErrorOper | None:
+        txn = self._transaction(key[0])
+        if txn is None or not 1 <= key[1] <= len(txn.errors):
+            return None
+        error = txn.errors[key[1] - 1]
+        return r.TxnErrorOper(object=error.object, stage=error.stage, message=error.message[:255])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _TxnCells:
+    """All readable columns of vmibTxnTable."""
+
+    action: r.TxnAction
+    state: r.TxnState
+    confirm_timeout: int
+    idle_timeout: int
+    time_left: int
+    owner: str
+    description: str
+    changes: int
+    errors: int
+    opened: bytes
+    closed: bytes
+    row_status: r.RowStatus
+
+
+def _boot_time() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _status(up: bool) -> r.OperStatus:
+    return r.OperStatus.up if up else r.OperStatus.down
