@@ -61,7 +61,10 @@ def start(config: Config, loop: asyncio.AbstractEventLoop, send: Send) -> Runnin
     kernel = HostKernel(Shaper(), HostNetwork(links, NamespaceGuests(hypervisor)), Firewall())
 
     def devices() -> Mapping[str, Device]:
-        return {link.name: Device(link.index, link.mtu, link.running) for link in read_links(links)}
+        return {
+            link.name: Device(link.index, link.mtu, link.running, link.master)
+            for link in read_links(links)
+        }
 
     state_file = StateFile(config.state_directory)
     host = Host(kernel, hypervisor, devices, state_file, send)

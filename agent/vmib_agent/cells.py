@@ -58,7 +58,10 @@ class HostView(Protocol):
     pifs: Mapping[int, Pif]
     mode: r.HostAgentMode
     hypervisor_status: r.OperStatus
-    notify_suppressed: int
+
+    @property
+    def notify_suppressed(self) -> int:
+        """vmibNotifySuppressed."""
 
     @property
     def version(self) -> int:

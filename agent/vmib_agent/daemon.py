@@ -47,13 +47,13 @@ def make_service(config: Config, loop: asyncio.AbstractEventLoop, notify: Notify
 
     Loaded here, because users and configuration are handled on hosts without its libraries too.
     """
-    host = import_module(".host", __package__)
+    host = import_module(".assembly", __package__)
     return cast(Running, host.start(config, loop, notify))
 
 
 def clean_up(config: Config) -> None:
     """Remove from this host what the agent made there, and nothing else."""
-    import_module(".host", __package__).clean_up(config)
+    import_module(".assembly", __package__).clean_up(config)
 
 
 def run(config: Config, make: MakeService = make_service) -> None:

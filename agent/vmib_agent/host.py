@@ -19,7 +19,7 @@ from vmib.smi import Oid
 from vmib.status import ErrorStatus
 
 from . import inventory as inventories
-from . import store, transactions
+from . import numbering, store, transactions
 from .cells import Cells, HostFacts
 from .desired import RowKey, Wish, wish
 from .inventory import Device, Inventory, Rows
@@ -29,7 +29,7 @@ from .network_kernel import Pif
 from .notices import Notices, Send
 from .ports import Hypervisor, Presence
 from .readings import Readings
-from .scope import FIREWALL, Target, scope_of
+from .scope import FIREWALL, Scope, Target, scope_of
 from .service import Missing, SetRefused, Value, VarBind
 from .shaper import ALL
 from .shapingstate import ShapedVif
@@ -37,11 +37,14 @@ from .state import Intent, Now, State
 from .statefile import StateFile, StateUnreadable, without_volatile
 from .sync import Drift, rows_of_subject
 from .target import Obstruction, TreeCache, compile_target, ifb_name
+from .transactions import Decision, Event
 from .view import View
-from .world import KnownVif, KnownVm, Problem, World
+from .world import ROW_STATUS, KnownVif, KnownVm, Problem, World, changed_keys
 
 GUESTS_PER_TICK = 8
 """Guests whose addresses and routes are compared in one tick."""
+RETRY_TICKS = 10
+"""Ticks between two attempts at what failed outside a SET."""
 FIREWALL_TICKS = 5
 """Ticks between two comparisons of the packet filter, which announces no changes."""
 
@@ -69,6 +72,7 @@ class Host:
         self._file = state_file
         self._clock = clock
         self._started = clock().uptime
+        self._present: Mapping[str, Device] = {}
         self._cache = TreeCache()
         self._target = Target()
         self._wish = Wish()
@@ -159,10 +163,11 @@ class Host:
 
     def switch_facts(self, name: str) -> tuple[int, bool, int]:
         """ifIndex (0 if there is none), whether it is up, and the number of ports of a bridge."""
-        device = self._devices().get(name)
+        device = self._present.get(name)
         if device is None:
             return 0, False, 0
-        return device.if_index, device.up, self._kernel.network.port_count(name)
+        ports = sum(1 for other in self._present.values() if other.master == device.if_index)
+        return device.if_index, device.up, ports
 
     def start(self) -> None:
         """Load the state, take back what was not confirmed, and make the kernel agree with it.
@@ -198,8 +203,10 @@ class Host:
                 self._carry_out(decision)
             except SetRefused as refused:
                 log.error(event("rollback-failed", reason=refused.reason))
-        if self._look_around():
-            self._reconcile()
+                self._failed.update(dict.fromkeys(_any_row(self.state.intent), refused.reason))
+        retry = bool(self._failed) and self._ticks % RETRY_TICKS == 0
+        if self._look_around() or retry:
+            self._reconcile(everything=retry)
         self._look_for_drift()
 
     def kernel_event(self) -> None:
@@ -248,60 +255,79 @@ class Host:
         except Unavailable as refusal:
             owners = rows_of_subject(wanted, refusal.name) or _any_row(intent)
             return [
-                Problem(row.table, row.key, "", ErrorStatus.resourceUnavailable, str(refusal))
+                Problem(
+                    row.table, row.key, ROW_STATUS, ErrorStatus.resourceUnavailable, str(refusal)
+                )
                 for row in owners[:1]
             ]
         return []
 
-    def _carry_out(self, decision: store.Decision) -> None:
+    def _carry_out(self, decision: Decision) -> None:
+        """Disk, kernel, memory, in this order. Raises `SetRefused`: then nothing has changed."""
         old, new = self.state, decision.state
-        if new.intent is old.intent or new.intent == old.intent:
+        if not decision.applies:
             if _worth_saving(old, new):
-                self._save_or_refuse(new, decision)
+                self._save_or_refuse(decision)
             self._become(new)
             self._tell(decision.events)
             return
-        rows = Rows(new.intent, self.rows.inventory)
-        if self._prepared is None or self._prepared[0] is not new.intent:
-            problems = self._feasible(new.intent)
-            if problems:
-                problem = problems[0]
-                position = decision.position(problem.table, problem.key, problem.field)
-                raise SetRefused(problem.status, position, problem.message)
-        assert self._prepared is not None
-        _, change, target, wanted = self._prepared
-        self._prepared = None
-        self._save_or_refuse(new, decision)
+        change, target, wanted = self._planned(decision)
+        self._save_or_refuse(decision)
         try:
             self._kernel.carry_out(change)
         except ChangeFailed as failure:
             self._after_failure(failure, decision, wanted)
-        self.readings.expire()
         now = self._clock().wall
-        touched = {RowKey(table, key) for table, key in store.changed(old.intent, new.intent)}
-        for row in touched:
+        for table, key in changed_keys(old.intent, new.intent):
+            row = RowKey(table, key)
             self._failed.pop(row, None)
             self._applied[row] = now
-        self._target, self._wish = target, wanted
-        self._drift.clear()
-        self.rows = rows
+        self._now_is(target, wanted)
         self._become(new)
         self._tell(decision.events)
 
-    def _after_failure(self, failure: ChangeFailed, decision: store.Decision, wanted: Wish) -> None:
+    def _planned(self, decision: Decision) -> tuple[Change, Target, Wish]:
+        """The plan that the dry run of a decision made, or makes now."""
+        intent = decision.state.intent
+        if self._prepared is None or self._prepared[0] is not intent:
+            self._prepared = None
+            problems = self._feasible(intent)
+            if problems:
+                refusal = problems[0]
+                position = decision.position(refusal.table, refusal.key)
+                raise SetRefused(refusal.status, position, refusal.message)
+        assert self._prepared is not None
+        _, change, target, wanted = self._prepared
+        self._prepared = None
+        return change, target, wanted
+
+    def _now_is(self, target: Target, wanted: Wish) -> None:
+        """The kernel has been made like this target."""
+        self._target, self._wish = target, wanted
+        self._drift.clear()
+        self.readings.expire()
+
+    def _after_failure(self, failure: ChangeFailed, decision: Decision, wanted: Wish) -> None:
         """The kernel refused: the old state is the state, also on disk. Raises `SetRefused`."""
-        owners = rows_of_subject(wanted, failure.subject)
-        row = next(
-            (found for found in owners if decision.has_position(found.table, found.key)), None
-        )
-        self.state = store.failed(self.state, decision, row, failure.reason, self._clock())
-        self._save(self.state)
-        self._version += 1
+        owners = rows_of_subject(wanted, failure.subject) or _any_row(decision.state.intent)
+        problems = [
+            Problem(row.table, row.key, ROW_STATUS, ErrorStatus.commitFailed, failure.reason)
+            for row in owners[:1]
+        ]
+        kept = transactions.commit_failed(self.state, decision, problems, self._clock())
+        self._save(kept.state)
+        self._become(kept.state)
+        self._tell(kept.events)
+        self.readings.expire()
         if not failure.undone:
             self._enter(HostAgentMode.recovering)
             log.error(event("undo-failed", reason=failure.reason))
+            for row in owners[:1]:
+                self._because("vmibApplyFailed", row, failure.reason)
             raise SetRefused(ErrorStatus.undoFailed, 0, failure.reason)
-        position = decision.position(row.table, row.key) if row is not None else decision.first
+        touched = [row for row in owners if (row.table, row.key) in decision.positions]
+        blamed = (touched or owners)[0]
+        position = decision.position(blamed.table, blamed.key)
         raise SetRefused(ErrorStatus.commitFailed, position, failure.reason)
 
     def _become(self, new: State) -> None:
@@ -309,12 +335,12 @@ class Host:
         self.rows = Rows(new.intent, self.rows.inventory)
         self._version += 1
 
-    def _save_or_refuse(self, state: State, decision: store.Decision) -> None:
+    def _save_or_refuse(self, decision: Decision) -> None:
         try:
-            self._file.save(state)
+            self._file.save(decision.state)
         except OSError as error:
             reason = f"the state cannot be saved: {error.strerror}"
-            raise SetRefused(ErrorStatus.resourceUnavailable, decision.first, reason) from error
+            raise SetRefused(ErrorStatus.resourceUnavailable, decision.fallback, reason) from error
 
     def _save(self, state: State) -> None:
         try:
@@ -324,7 +350,7 @@ class Host:
             self._enter(HostAgentMode.readOnly)
 
     def _device_names(self) -> Mapping[int, str]:
-        return {device.if_index: name for name, device in self._devices().items()}
+        return {device.if_index: name for name, device in self._present.items()}
 
     def _look_around(self) -> bool:
         """Take the inventory; whether it differs from the last one."""
@@ -337,9 +363,9 @@ class Host:
             self._hypervisor_is(OperStatus.down)
             return False
         self._hypervisor_is(status)
-        known = transactions.discovered(self.state, guests)
-        devices = self._devices()
-        found = inventories.take(guests, known.indexes, devices)
+        known = numbering.discovered(self.state, guests)
+        self._present = self._devices()
+        found = inventories.take(guests, known.indexes, self._present)
         if known is not self.state:
             self.state = known
             self._save(known)
@@ -368,13 +394,13 @@ class Host:
         wanted = wish(self.rows, self._device_names())
         target, obstructions = compile_target(self.rows, wanted, self._cache)
         self._obstructed = {found.row: found.message for found in obstructions}
-        base = self._target
         if everything:
-            base = Target(dict.fromkeys(target.shaping | self._stale_vifs()), Target().network)
-        scope = scope_of(base, target, self.rows.inventory, self._drift.subjects())
-        if everything:
+            vifs = sorted(target.shaping.keys() | self._stale_vifs())
             guests = tuple(self.rows.inventory.vms.values())
-            scope = replace(scope, guests=guests, network=True, rules=True)
+            scope = Scope(tuple(vifs), guests, network=True, rules=True)
+        else:
+            drifted = self._drift.subjects()
+            scope = scope_of(self._target, target, self.rows.inventory, drifted)
         try:
             self._kernel.carry_out(self._kernel.prepare(target, scope))
         except (Unavailable, ChangeFailed) as failure:
@@ -388,11 +414,9 @@ class Host:
                 row = RowKey(table, key)
                 if (everything or row in appeared) and row not in wanted.waiting:
                     self._applied[row] = now
-        self._target, self._wish = target, wanted
-        self._drift.clear()
-        self.readings.expire()
+        self._now_is(target, wanted)
 
-    def _stale_vifs(self) -> dict[ShapedVif, None]:
+    def _stale_vifs(self) -> set[ShapedVif]:
         """Interfaces that had a number once and may have left an ifb behind."""
         numbers = {
             VifKey(self.state.indexes.vms[uuid], vif)
@@ -400,7 +424,7 @@ class Host:
             if uuid in self.state.indexes.vms
         }
         gone = numbers - self.rows.inventory.vifs.keys()
-        return {ShapedVif("", ifb_name(vif)): None for vif in gone}
+        return {ShapedVif("", ifb_name(vif)) for vif in gone}
 
     def _reconcile_failed(self, wanted: Wish, failure: Unavailable | ChangeFailed) -> None:
         subject = failure.name if isinstance(failure, Unavailable) else failure.subject
@@ -414,12 +438,9 @@ class Host:
             self._enter(HostAgentMode.recovering)
 
     def _look_for_drift(self) -> None:
-        guests = list(self.rows.inventory.vms.values())
-        share: list[object] = []
-        if guests:
-            first = self._ticks * GUESTS_PER_TICK % len(guests)
-            share = [*guests, *guests][first : first + min(GUESTS_PER_TICK, len(guests))]
-        chosen = tuple(guest for guest in guests if guest in share)
+        guests = [*self.rows.inventory.vms.values()]
+        first = self._ticks * GUESTS_PER_TICK % max(len(guests), 1)
+        chosen = [*guests, *guests][first : first + min(GUESTS_PER_TICK, len(guests))]
         places = {guest.uuid for guest in chosen}
         found = self._kernel.drifted_network(self._target, chosen)
         self._note_drift(self._drift.network(found, places, self._wish))
@@ -451,9 +472,9 @@ class Host:
             self.mode = mode
             self._notify("vmibAgentModeChange", ())
 
-    def _tell(self, events: Iterable[store.Event]) -> None:
+    def _tell(self, events: Iterable[Event]) -> None:
         for found in events:
-            self._notify(found.notification, found.key)
+            self._notify(found.kind.value, (found.transaction.index,))
 
     def _tell_vif_changes(self, old: Inventory, new: Inventory) -> None:
         for key, facts in new.vifs.items():
@@ -478,7 +499,7 @@ class Host:
 
 def _problem(found: Obstruction) -> Problem:
     status = ErrorStatus.resourceUnavailable if found.unavailable else ErrorStatus.inconsistentValue
-    return Problem(found.row.table, found.row.key, "", status, found.message)
+    return Problem(found.row.table, found.row.key, ROW_STATUS, status, found.message)
 
 
 def _any_row(intent: Intent) -> tuple[RowKey, ...]:

@@ -31,11 +31,12 @@ class VifFacts:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A network device of the host, as far as an inventory needs it."""
+    """A network device of the host; `master` is the ifIndex of the bridge it is a port of, or 0."""
 
     if_index: int
     mtu: int
     up: bool
+    master: int = 0
 
 
 @dataclass(frozen=True, slots=True)
