@@ -103,11 +103,14 @@ class _Unsigned(StatusInformation):  # type: ignore[misc]
 class _Usm(SnmpUSMSecurityModel):  # type: ignore[misc]
     """The User-based Security Model, closer to RFC 3414.
 
-    An engine ID that is not ours, and an empty user name, get their Report (sections 3.2.3, 3.2.4).
+    An engine ID that is not ours, an empty user name, and any user name before there are users get
+    their Report (sections 3.2.3, 3.2.4).
     A Report about a message that was not authenticated is not authenticated either: pysnmp would
     sign it with the user's key for anybody who asks, which is all an off-line search for the pass
     phrase needs.
     """
+
+    names: frozenset[bytes] = frozenset()
 
     def process_incoming_message(
         self,
@@ -124,7 +127,7 @@ class _Usm(SnmpUSMSecurityModel):  # type: ignore[misc]
         engine_id, user = _engine_and_user(octets)
         if engine_id and engine_id != engine.snmpEngineID.asOctets():
             raise self._report(engine, "usmStatsUnknownEngineIDs", user, max_size, octets)
-        if engine_id and not user:
+        if engine_id and user not in self.names:
             raise self._report(engine, "usmStatsUnknownUserNames", user, max_size, octets)
         try:
             return super().process_incoming_message(
@@ -191,16 +194,16 @@ class Engine:
             self._engine.message_dispatcher.register_context_engine_id(
                 self._engine.snmpEngineID, (kind,), self._process
             )
-        self._names: set[str] = set()
+        self._names: list[str] = []
         self.replace_users(users)
 
     def replace_users(self, users: Iterable[User]) -> None:
         """Make these the users, and no others."""
         for name in self._names:
             config.delete_v3_user(self._engine, name)
-        self._names = set()
+        self._names = []
         for user in users:
-            self._names.add(user.name)
+            self._names.append(user.name)
             config.add_v3_user(
                 self._engine,
                 user.name,
@@ -211,6 +214,9 @@ class Engine:
                 authKeyType=config.USM_KEY_TYPE_LOCALIZED,
                 privKeyType=config.USM_KEY_TYPE_LOCALIZED,
             )
+
+        known = frozenset(name.encode() for name in self._names)
+        self._engine.security_models[3].names = known
 
     def receive(self, origin: Origin) -> bytes | None:
         """The message that answers this one, or None. Raises whatever pysnmp trips over."""

@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from vmib.schema import instance_name
 from vmib.smi import Oid
 from vmib.snmp import ber
 from vmib.snmp.message import V2C, Pdu, PduType
 from vmib.status import ErrorStatus
 
 from .access import Principal
-from .logs import RateLimit, escaped, event, log
+from .logs import RateLimit, event, log
 from .recent import Recent
 from .service import MibService, Missing, SetRefused, Value, VarBind
 
@@ -148,13 +149,13 @@ class Responder:
             varbind = answer(oid, principal)
             return varbind, _encoded(varbind)
         except Exception as error:
-            self._report(error, oid)
+            self._report(error, instance_name(oid))
             raise _Failed(position) from None
 
-    def _report(self, error: Exception, where: object) -> None:
+    def _report(self, error: Exception, where: str) -> None:
         suppressed = self._faults.suppressed_before(type(error).__name__)
         if suppressed is not None:
-            facts = event("fault", at=where, error=repr(error), suppressed=suppressed)
+            facts = event("fault", at=where, error=type(error).__name__, suppressed=suppressed)
             log.error(facts, exc_info=error)
 
     def _get(self, oid: Oid, principal: Principal) -> VarBind:
@@ -242,7 +243,7 @@ class Responder:
                 varbinds=len(varbinds),
                 status=outcome.status.name,
                 index=outcome.position,
-                reason=escaped(reason),
+                reason=reason,
             )
         )
         return outcome
@@ -262,7 +263,7 @@ class Responder:
             return _Outcome(refused.status, index), refused.reason
         except Exception as error:
             self._report(error, "SET")
-            return _Outcome(ErrorStatus.genErr, 1), repr(error)
+            return _Outcome(ErrorStatus.genErr, 1), type(error).__name__
         return _DONE, ""
 
 

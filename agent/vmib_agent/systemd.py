@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 
 from vmib.errors import VmibError
 
@@ -16,12 +17,16 @@ class NotASocket(VmibError):
 
 
 def notify(*assignments: str, environment: Mapping[str, str] = os.environ) -> None:
-    """Tell the service manager, if there is one: `READY=1`, `STATUS=...`, `WATCHDOG=1`."""
+    """Tell the service manager, if there is one: `READY=1`, `STATUS=...`, `WATCHDOG=1`.
+
+    One that has gone away is no reason to stop serving.
+    """
     path = environment.get("NOTIFY_SOCKET")
     if not path:
         return
     address = "\0" + path[1:] if path.startswith("@") else path
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+    kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC
+    with suppress(OSError), socket.socket(socket.AF_UNIX, kind) as sender:
         sender.connect(address)
         sender.sendall("\n".join(assignments).encode())
 

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from vmib import objects
 from vmib.schema import instance, locate
@@ -202,8 +201,11 @@ def running(more: str = "", directory: Path | None = None, port: int = 0) -> Ite
             stop(started)
 
 
-def start(file: Path, directory: Path, port: int, **options: Any) -> Agent:
-    """Start the process and wait until it says that it is ready, as systemd would."""
+def start(file: Path, directory: Path, port: int, passed: socket.socket | None = None) -> Agent:
+    """Start the process and wait until it says that it is ready, as systemd would.
+
+    A socket that is passed is its descriptor 3, by the protocol of sd_listen_fds(3).
+    """
     log = directory / "log"
     with (
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager,
@@ -215,7 +217,12 @@ def start(file: Path, directory: Path, port: int, **options: Any) -> Agent:
         paths = os.pathsep.join(str(ROOT / part) for part in ("agent", "mibs"))
         environment = os.environ | {"NOTIFY_SOCKET": f"{place}/notify", "PYTHONPATH": paths}
         command = [sys.executable, __file__, str(file)]
-        process = subprocess.Popen(command, stderr=output, env=environment, **options)
+        if passed is None:
+            process = subprocess.Popen(command, stderr=output, env=environment)
+        else:
+            script = 'exec env LISTEN_FDS=1 LISTEN_PID=$$ "$@" 3<&0'
+            command = ["sh", "-c", script, "sh", *command]
+            process = subprocess.Popen(command, stdin=passed, stderr=output, env=environment)
         statuses: list[str] = []
         while "READY=1" not in statuses:
             try:
