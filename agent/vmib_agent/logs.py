@@ -34,16 +34,16 @@ def escaped(text: str) -> str:
     )
 
 
-def event(name: str, **facts: object) -> str:
+def event(name: str, /, **facts: object) -> str:
     """A log line: `event=NAME` and the facts as key=value, quoted where they hold blanks."""
     return " ".join([f"event={name}", *(f"{key}={_shown(fact)}" for key, fact in facts.items())])
 
 
 def _shown(fact: object) -> str:
-    text = escaped(str(fact))
-    if text and not set(text) & set(' "='):
+    text = str(fact)
+    if text.isprintable() and text and not set(text) & set(' "=\\'):
         return text
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return '"' + escaped(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
 
 
 class _Lines(logging.Formatter):
