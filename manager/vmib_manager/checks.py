@@ -9,12 +9,12 @@ from itertools import combinations
 from vmib.errors import ValueRefused
 from vmib.rows import RouteType
 from vmib.smi import IpAddress
-from vmib.units import MAX_UNSIGNED32, format_time
+from vmib.units import format_time
 
-from . import feasibility
+from . import connectivity, feasibility
 from .compile import compile_rows
 from .connections import owners, way_out
-from .findings import Finding, Severity, error, note, warning
+from .findings import Finding, Severity, error, warning
 from .model import Attachment, End, Impairment, IpNetwork, Model, Route, Site, Source
 from .paths import PairPath, collapse
 
@@ -29,8 +29,7 @@ def check(model: Model) -> list[Finding]:
     found = [finding for each in CHECKS for finding in each(model)]
     if not has_errors(found):
         pairs = collapse(model)
-        found += _paths(model, pairs)
-        found += _next_hops(model, pairs)
+        found += connectivity.check(model, pairs)
         found += feasibility.check(model, pairs)
         if not has_errors(found):
             found += _compiles(model, pairs)
@@ -244,6 +243,11 @@ def _ends(model: Model) -> Iterator[Finding]:
         yield from _end(model, path.stop, path.source, ())
         if path.start.name == path.stop.name:
             yield error(path.source, f"the path leads from {path.start} to itself", "name two ends")
+    ways = [(f"{path.start} to {path.stop}", path.source) for path in model.virtual.paths]
+    both = [path for path in model.virtual.paths if path.back is not None]
+    ways += [(f"{path.stop} to {path.start}", path.source) for path in both]
+    ways.sort(key=lambda way: way[1])
+    yield from _duplicates("the path", ways, "keep one, or make both symmetric='false'")
     for name, source in routers.items():
         if name not in used:
             yield warning(source, f"no link ends at the router {name}", "add links or remove it")
@@ -315,28 +319,6 @@ def _way(model: Model, route: Route, attachments: tuple[Attachment, ...]) -> Ite
         yield error(route.source, message, f"say vif=, one of {numbers}")
 
 
-def _next_hops(model: Model, pairs: tuple[PairPath, ...]) -> Iterator[Finding]:
-    linked: dict[str, set[IpAddress]] = {}
-    for pair in pairs:
-        for here, there in ((pair.a, pair.b), (pair.b, pair.a)):
-            linked.setdefault(here.member.machine, set()).update(there.member.addresses)
-    for route in model.virtual.routes:
-        hop = route.next_hop
-        if hop is None or hop in linked.get(route.machine, ()):
-            continue
-        attachments = model.attachments[route.machine]
-        near = [net for attachment in attachments for net in attachment.site.subnets]
-        near += [r.to for r in model.virtual.routes if _leads_directly(r, route.machine)]
-        if not any(hop in net for net in near):
-            message = f"{route.machine} cannot reach the next hop {hop}"
-            way = "take one in its subnet, link it with the next hop, or add an on-link route"
-            yield error(route.source, message, way)
-
-
-def _leads_directly(route: Route, machine: str) -> bool:
-    return route.machine == machine and route.next_hop is None and route.type is RouteType.unicast
-
-
 def _rules(model: Model) -> Iterator[Finding]:
     for rule in model.virtual.rules:
         for place in (rule.start, rule.stop):
@@ -358,37 +340,6 @@ def _has_addresses(model: Model, place: End) -> bool:
         for attachment in model.attachments.get(place.name, ())
         if place.vif in (None, attachment.member.vif)
     )
-
-
-def _paths(model: Model, pairs: tuple[PairPath, ...]) -> Iterator[Finding]:
-    """What adds up too far, families that do not meet, links that lead nowhere or are shared."""
-    users: dict[Source, set[frozenset[str]]] = {}
-    for pair in pairs:
-        names = pair.a.member.machine, pair.b.member.machine
-        if not pair.a.addresses_towards(pair.b):
-            message = f"{' and '.join(sorted(names))} have no addresses of the same family"
-            yield error(pair.source, message, "give both an IPv4 or both an IPv6 address")
-        if pair.impairment.delay > MAX_UNSIGNED32:
-            message = f"the delays to {pair.b.member.machine} add up to more than the MIB can hold"
-            yield error(pair.source, message, f"at most {format_time(MAX_UNSIGNED32)}")
-        for link in pair.links:
-            users.setdefault(link.source, set()).add(frozenset(names))
-    for link in model.virtual.links:
-        if link.source not in users and not _overridden(model, link.a, link.b):
-            message = f"no pair of machines communicates over the link {link}"
-            yield warning(link.source, message, "link its routers with machines, or remove it")
-    limited = [link for link in model.virtual.links if link.ab.rate or link.ba.rate]
-    shared = {link: len(users.get(link.source, ())) for link in limited}
-    if any(count > 1 for count in shared.values()):
-        most = max(shared, key=lambda link: shared[link])
-        number = sum(count > 1 for count in shared.values())
-        message = f"paths share {number} links, most of them {most}, which {shared[most]} use"
-        way = "each path gets the whole rate for itself; a member's up and down limit the sum"
-        yield note(most.source, message, way)
-
-
-def _overridden(model: Model, a: End, b: End) -> bool:
-    return any({path.start, path.stop} == {a, b} for path in model.virtual.paths)
 
 
 def _compiles(model: Model, pairs: tuple[PairPath, ...]) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
@@ -31,11 +31,11 @@ _SCHEMA_FILE = Path(__file__).with_name("vmib.xsd")
 _XS = "{http://www.w3.org/2001/XMLSchema}"
 _DOCTYPE = re.compile(r"\ufeff?(?:\s++|<\?(?>.*?\?>)|<!--(?>.*?-->))*+<!DOCTYPE", re.DOTALL)
 _MESSAGE = re.compile(r"Element '(?P<element>[^']*)'(?:, attribute '(?P<attribute>[^']*)')?: ")
-_TYPE = re.compile(r"'(?P<value>.*)' is not a valid value of the .*type '(?P<type>[^']*)'")
-_SET = re.compile(r"value '(?P<value>.*)' is not an element of the set \{(?P<set>.*)\}")
-_UNKNOWN = re.compile(r"The attribute '(?P<attribute>[^']*)' is not allowed")
+_VALUE = re.compile(r"(?:^|The value )'(?P<value>.*?)' (?:is|has)", re.DOTALL)
+_SET = re.compile(r"is not an element of the set \{(.*)\}")
+_UNKNOWN = re.compile(r"The attribute '[^']*' is not allowed")
 _MISSING = re.compile(r"The attribute '(?P<attribute>[^']*)' is required but missing")
-_EXPECTED = re.compile(r"Expected is (?:one of )?\( (?P<names>.*) \)")
+_QUOTE = "'"
 
 _ALLOWED = {
     "rate": units.RATE.allowed,
@@ -57,6 +57,8 @@ _ALLOWED = {
     "domain": "1 to 2147483647",
     "number": "0 to 9999",
     "weight": "0 to 1000000, decimals allowed",
+    "": "a network such as 10.1.0.0/24, or default",
+    "xs:token": "text",
     "xs:boolean": "true or false",
     "xs:unsignedShort": "0 to 65535",
     "xs:unsignedInt": "0 to 4294967295",
@@ -194,7 +196,7 @@ def parse(octets: bytes, name: str, root: str) -> tuple[etree._Element, Reader]:
         raise _refused(name, f"begins with <{document.tag}>; allowed: <{root} xmlns='{NAMESPACE}'>")
     schema = _schema()
     if not schema.validate(document):
-        raise DescriptionRefused(_translated(name, schema.error_log))
+        raise DescriptionRefused(_translated(name, document, schema.error_log))
     return document, Reader(name)
 
 
@@ -207,78 +209,91 @@ def _schema() -> etree.XMLSchema:
     return etree.XMLSchema(etree.parse(_SCHEMA_FILE))
 
 
+@dataclass(frozen=True, slots=True)
+class _Declared:
+    """What the schema says of elements of one name: their attributes' types, their children."""
+
+    attributes: Mapping[str, str]
+    children: tuple[str, ...]
+
+
 @cache
-def _attributes_of(element: str) -> tuple[str, ...]:
-    """The attributes that the schema allows elements of this name, in its order."""
+def _declared(element: str) -> _Declared:
     schema = etree.parse(_SCHEMA_FILE).getroot()
-    groups = {
-        group.get("name"): [a.get("name", "") for a in group.iter(f"{_XS}attribute")]
-        for group in schema.iterchildren(f"{_XS}attributeGroup")
-    }
-    names: list[str] = []
+    group = next(schema.iterchildren(f"{_XS}attributeGroup"))
+    impairment = {a.get("name", ""): a.get("type", "") for a in group}
+    attributes: dict[str, str] = {}
+    inside: list[str] = []
     for declared in schema.iter(f"{_XS}element"):
         if declared.get("name") != element:
             continue
-        if declared.get("type"):
-            names += groups["impairment"]
         for body in declared.iterchildren(f"{_XS}complexType"):
             for attribute in body.iterchildren(f"{_XS}attribute"):
-                names.append(attribute.get("name", ""))
-            for reference in body.iterchildren(f"{_XS}attributeGroup"):
-                names += groups[reference.get("ref")]
-    return tuple(dict.fromkeys(names))
+                attributes[attribute.get("name", "")] = attribute.get("type", "")
+            if body.find(f"{_XS}attributeGroup") is not None:
+                attributes |= impairment
+            for particle in body.iterchildren(f"{_XS}choice", f"{_XS}sequence", f"{_XS}all"):
+                inside += [child.get("name", "") for child in _particles(particle)]
+        if declared.get("type"):
+            attributes |= impairment
+    return _Declared(attributes, tuple(dict.fromkeys(inside)))
+
+
+def _particles(particle: etree._Element) -> Iterator[etree._Element]:
+    for child in particle:
+        if child.tag == f"{_XS}element":
+            yield child
+        else:
+            yield from _particles(child)
 
 
 def _plain(name: str | None) -> str:
     return (name or "").rsplit("}", 1)[-1]
 
 
-def _translated(name: str, log: etree._ListErrorLog) -> list[Problem]:
+def _translated(name: str, document: etree._Element, log: etree._ListErrorLog) -> list[Problem]:
+    """The faults in our words, each once: the validator may say of a value why and then that."""
     problems: dict[tuple[int, str, str], Problem] = {}
-    # The schema validator says a refused value twice; of faults of an element each counts.
     for entry in log:
         matched = _MESSAGE.match(entry.message)
         element = _plain(matched["element"]) if matched else ""
         attribute = _plain(matched["attribute"]) if matched else ""
         rest = entry.message[matched.end() :] if matched else entry.message
         problem = _translate(Problem(name, entry.line, element, attribute, "", rest))
-        if problem is not None:
-            what = problem.attribute or problem.allowed
-            problems.setdefault((problem.line, problem.element, what), problem)
+        if "This element is not expected" in rest:
+            problem = _misplaced(problem, document, entry.path or "")
+        what = problem.attribute or problem.allowed
+        problems.setdefault((problem.line, problem.element, what), problem)
     return list(problems.values())
 
 
-def _translate(raw: Problem) -> Problem | None:
-    """A fault in our words, or None where another message of libxml2 says the same better."""
-    file, line, element, attribute, message = (
-        raw.file,
-        raw.line,
-        raw.element,
-        raw.attribute,
-        raw.allowed,
-    )
-    if found := _SET.search(message):
-        choices = found["set"].replace("'", "")
-        return Problem(file, line, element, attribute, found["value"], f"allowed: {choices}")
-    if message.startswith("[facet "):
-        return None
-    if found := _TYPE.search(message):
-        allowed = _allowed(_plain(found["type"]), found["value"])
-        return Problem(file, line, element, attribute, found["value"], f"allowed: {allowed}")
-    if found := _UNKNOWN.search(message):
-        known = ", ".join(_attributes_of(element)) or "no attributes"
-        unknown = _plain(found["attribute"])
-        return Problem(
-            file, line, element, "", "", f"has no attribute '{unknown}'; allowed: {known}"
-        )
+def _translate(raw: Problem) -> Problem:
+    element, attribute, message = raw.element, raw.attribute, raw.allowed
+    if _UNKNOWN.search(message):
+        known = ", ".join(_declared(element).attributes) or "none"
+        return replace(raw, attribute="", allowed=f"no attribute '{attribute}'; allowed: {known}")
+    if attribute:
+        found = _VALUE.search(message)
+        value = found["value"] if found else ""
+        if choices := _SET.search(message):
+            return replace(raw, value=value, allowed=f"allowed: {choices[1].replace(_QUOTE, '')}")
+        kind = _declared(element).attributes.get(attribute, "")
+        return replace(raw, value=value, allowed=f"allowed: {_allowed(kind, value)}")
     if found := _MISSING.search(message):
-        missing = found["attribute"]
-        return Problem(file, line, element, "", "", f"the attribute '{missing}' is missing")
-    if found := _EXPECTED.search(message):
-        names = ", ".join(f"<{_plain(part.strip())}>" for part in found["names"].split(","))
-        what = "has too little inside" if "Missing child" in message else "is not expected here"
-        return Problem(file, line, element, "", "", f"{what}; allowed: {names}")
+        return replace(raw, allowed=f"the attribute '{found['attribute']}' is missing")
+    if "Missing child" in message:
+        known = ", ".join(f"<{child}>" for child in _declared(element).children)
+        return replace(raw, allowed=f"has too little inside; allowed: {known}")
     return raw
+
+
+def _misplaced(problem: Problem, document: etree._Element, path: str) -> Problem:
+    nodes = document.xpath(path) if path else []
+    node = nodes[0] if isinstance(nodes, list) and nodes else None
+    parent = node.getparent() if isinstance(node, etree._Element) else None
+    inside = _declared(local(parent)).children if parent is not None else ()
+    known = ", ".join(f"<{child}>" for child in inside) or "no elements"
+    return replace(problem, allowed=f"is not expected here; allowed in order and number: {known}")
 
 
 def _allowed(kind: str, value: str) -> str:
@@ -288,4 +303,4 @@ def _allowed(kind: str, value: str) -> str:
             quantity.parse(value, kind)
         except ValueRefused as refused:
             return refused.allowed
-    return _ALLOWED.get(kind, kind)
+    return _ALLOWED[kind]
