@@ -187,7 +187,7 @@ class Host:
             )
         self._look_around()
         decision = transactions.recovered(self.state, self._clock())
-        self.state = decision.state
+        self._become(decision.state)
         self._tell(decision.events)
         self._save(self.state)
         self._reconcile(everything=True)
@@ -416,7 +416,7 @@ class Host:
                     self._applied[row] = now
         self._now_is(target, wanted)
 
-    def _stale_vifs(self) -> set[ShapedVif]:
+    def _stale_vifs(self) -> frozenset[ShapedVif]:
         """Interfaces that had a number once and may have left an ifb behind."""
         numbers = {
             VifKey(self.state.indexes.vms[uuid], vif)
@@ -424,7 +424,7 @@ class Host:
             if uuid in self.state.indexes.vms
         }
         gone = numbers - self.rows.inventory.vifs.keys()
-        return {ShapedVif("", ifb_name(vif)) for vif in gone}
+        return frozenset(ShapedVif("", ifb_name(vif)) for vif in gone)
 
     def _reconcile_failed(self, wanted: Wish, failure: Unavailable | ChangeFailed) -> None:
         subject = failure.name if isinstance(failure, Unavailable) else failure.subject
