@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from types import TracebackType
 
+from vmib.errors import Unavailable
 from vmib_agent import links, probe, tc, tcrequests
 from vmib_agent.classifier import Network
 from vmib_agent.netlink import Overrun, Refused, Request, Rtnetlink
@@ -43,6 +45,9 @@ _EVENTS = {
     tc.RTM_NEWTFILTER,
     tc.RTM_DELTFILTER,
 }
+
+
+_READ_TRIES = 5
 
 
 class Everything(Enum):
@@ -124,6 +129,45 @@ def _htb_of(reading: _Reading) -> int:
         and is_stage(found.header.handle)
     )
     return next(handles, 0)
+
+
+class _ImpossibleError(Exception):
+    """A step that cannot even be asked for; the text says why."""
+
+
+def _index(devices: Mapping[str, links.Device], name: str) -> int:
+    if name not in devices:
+        raise _ImpossibleError(f"there is no device {name}")
+    return devices[name].index
+
+
+def _own_index(devices: Mapping[str, links.Device], name: str) -> int:
+    index = _index(devices, name)
+    if not devices[name].is_ours:
+        raise _ImpossibleError(f"the device {name} is not vMIB's")
+    return index
+
+
+def _joint_removals(
+    operations: Sequence[Step], start: int, end: int, devices: Mapping[str, links.Device]
+) -> dict[int, list[Request]]:
+    """Requests that remove several ifbs at once, by step; none where that is not safe.
+
+    Every step moves its ifb to a group of its own, the last removes the group: not if anything is
+    in that group already, and not if one of the ifbs is not ours.
+    """
+    removed: dict[int, str] = {}
+    for index in range(start, end):
+        step = operations[index]
+        if isinstance(step, IfbStep) and step.verb is Verb.DELETE:
+            removed[index] = step.ifb
+    is_free = all(device.group != links.LEAVING_GROUP for device in devices.values())
+    are_ours = all(name in devices and devices[name].is_ours for name in removed.values())
+    if len(removed) < 2 or not (is_free and are_ours):
+        return {}
+    requests = {index: [links.leave(devices[name].index)] for index, name in removed.items()}
+    requests[max(requests)].append(links.remove_leaving())
+    return requests
 
 
 class Shaper:
@@ -224,6 +268,23 @@ class Shaper:
                 reading.filters += self._dump(tc.RTM_GETTFILTER, tc.Tcmsg(index, 0, htb))
         return readings
 
+    def _readings_of(
+        self, vifs: Iterable[ShapedVif]
+    ) -> tuple[dict[str, links.Device], dict[int, _Reading]]:
+        """The devices, and what is on those that belong to the interfaces.
+
+        A device that goes away between two dumps makes the second fail; then all is read again.
+        """
+        names = {name for vif in vifs for name in (vif.device, vif.ifb)}
+        for _ in range(_READ_TRIES):
+            devices = self._known_devices()
+            indexes = {device.index for name, device in devices.items() if name in names}
+            try:
+                return devices, self._readings(indexes)
+            except Refused as refused:
+                reason = str(refused)
+        raise Unavailable("qdiscs", f"cannot be read: {reason}")
+
     def read(self, vifs: Iterable[ShapedVif]) -> State:
         """What is there now. A device that does not exist is in the state, as not present.
 
@@ -232,17 +293,10 @@ class Shaper:
         answers who made it.
         """
         wanted = tuple(vifs)
-        devices = self._known_devices()
+        self._hear()
         if self._states is not None and self._states[0] == wanted:
             return self._states[1]
-        names = {name for vif in wanted for name in (vif.device, vif.ifb)} & devices.keys()
-        try:
-            readings = self._readings({devices[name].index for name in names})
-        except Refused:
-            # A device went away between the dumps: the next look at the names shows it.
-            devices = self._known_devices()
-            names &= devices.keys()
-            readings = self._readings({devices[name].index for name in names})
+        devices, readings = self._readings_of(wanted)
         state = {vif: self._judge(vif, devices, readings) for vif in wanted}
         self._states = wanted, state
         return state
@@ -296,17 +350,19 @@ class Shaper:
         return Owner.FOREIGN, (obstacle,), 0
 
     def _redirects(self, index: int, parent: int, ifb: links.Device | None) -> bool:
-        """Whether our filter is in the hook and leads to the ifb."""
+        """Whether our filter is in the hook, if there still is one, and leads to the ifb."""
         if ifb is None:
             return False
         in_block = parent in tcrequests.OWN_BLOCKS
         header = tc.Tcmsg(tc.BLOCK_DEVICE_INDEX if in_block else index, 0, parent)
-        return any(
-            isinstance(found.item, Rule)
-            and found.header.info >> 16 == tcrequests.REDIRECT_PREFERENCE
-            and found.item.redirect == ifb.index
-            for found in self._dump(tc.RTM_GETTFILTER, header)
-        )
+        with suppress(Refused):
+            return any(
+                isinstance(found.item, Rule)
+                and found.header.info >> 16 == tcrequests.REDIRECT_PREFERENCE
+                and found.item.redirect == ifb.index
+                for found in self._dump(tc.RTM_GETTFILTER, header)
+            )
+        return False
 
     def apply(self, operations: Sequence[Step]) -> None:
         """Carry out the steps in order, those on tc in as few system calls as possible.
@@ -328,13 +384,16 @@ class Shaper:
         roots = self._roots(operations[start:end], devices)
         requests: list[Request] = []
         owners: list[int] = []
-        missing = ""
+        impossible = ""
+        removals = _joint_removals(operations, start, end, devices)
         for index in range(start, end):
             try:
                 new = self._requests(operations[index], devices, roots)
-            except KeyError as error:
-                missing = f"there is no device {error.args[0]}"
+            except _ImpossibleError as error:
+                impossible = str(error)
                 break
+            if index in removals:
+                new = removals[index]
             requests += new
             owners += [index] * len(new)
         try:
@@ -345,8 +404,8 @@ class Shaper:
             raise ApplyError(refused_step, text, str(refused)) from refused
         finally:
             self._states = None
-        if missing:
-            raise ApplyError(index, operations[index].describe(), missing)
+        if impossible:
+            raise ApplyError(index, operations[index].describe(), impossible)
 
     @staticmethod
     def _requests(
@@ -358,15 +417,15 @@ class Shaper:
             case IfbStep(device, verb, ifb):
                 if verb is Verb.ADD:
                     return links.make_ifb(ifb, device)
-                return [links.remove_device(devices[ifb].index)]
+                return [links.remove_device(_own_index(devices, ifb))]
             case TcStep(device):
-                index = devices[device].index
+                index = _index(devices, device)
                 return [tcrequests.tc_request(step, index, roots.get(device, {}))]
             case IngressStep(device):
-                return [tcrequests.ingress_request(step, devices[device].index)]
+                return [tcrequests.ingress_request(step, _index(devices, device))]
             case RedirectStep(device, verb, ifb):
-                target = devices[ifb].index if verb is not Verb.DELETE else 0
-                return [tcrequests.redirect_request(step, devices[device].index, target)]
+                target = _own_index(devices, ifb) if verb is not Verb.DELETE else 0
+                return [tcrequests.redirect_request(step, _index(devices, device), target)]
 
     def _roots(
         self, steps: Iterable[Step], devices: Mapping[str, links.Device]
@@ -383,28 +442,28 @@ class Shaper:
         }
         roots: dict[str, dict[int, int]] = {}
         for name, htb in wanted:
-            found = self._dump(tc.RTM_GETTFILTER, tc.Tcmsg(devices[name].index, 0, htb))
-            roots[name] = {
-                item.item.protocol: item.header.handle >> 20
-                for item in found
-                if isinstance(item.item, Rule) and not item.item.table
-            }
+            header = tc.Tcmsg(devices[name].index, 0, htb)
+            with suppress(Refused):
+                roots[name] = {
+                    found.item.protocol: found.header.handle >> 20
+                    for found in self._dump(tc.RTM_GETTFILTER, header)
+                    if isinstance(found.item, Rule) and not found.item.table
+                }
         return roots
 
     def statistics(self, vifs: Iterable[ShapedVif]) -> dict[ShapedVif, VifStatistics]:
         """Counters and values of the interfaces that exist, as of now."""
         wanted = tuple(vifs)
-        devices = self._known_devices()
-        names = {name for vif in wanted for name in (vif.device, vif.ifb)} & devices.keys()
-        readings = self._readings({devices[name].index for name in names})
+        devices, readings = self._readings_of(wanted)
         trees = {
-            name: (_tree(readings[devices[name].index]), readings[devices[name].index].counters())
-            for name in names
+            name: (_tree(readings[device.index]), readings[device.index].counters())
+            for name, device in devices.items()
+            if device.index in readings
         }
         nothing: tuple[Tree, dict[int, tc.Counters]] = (EMPTY, {})
         found: dict[ShapedVif, VifStatistics] = {}
         for vif in wanted:
-            if vif.device in names:
+            if vif.device in trees:
                 to_vm, from_vm = trees[vif.device], trees.get(vif.ifb, nothing)
                 found[vif] = VifStatistics(
                     shape_operational(*to_vm),

@@ -32,6 +32,8 @@ _FLAGS = {
     Verb.REPLACE: NLM_F_CREATE | NLM_F_REPLACE,
 }
 
+_FIRST_ROOT = 0x800
+
 Roots = Mapping[int, int]
 """The number of the root table by protocol; the kernel chooses it."""
 
@@ -62,7 +64,7 @@ def _filter(index: int, verb: Verb, item: Table | Rule, parent: int, roots: Root
         raise TypeError("tables are not deleted but left empty")
     handle = tc.rule_handle(item)
     if not item.table:
-        handle |= roots[item.protocol] << 20
+        handle |= roots.get(item.protocol, _FIRST_ROOT) << 20
     info = tc.filter_info(item.protocol, preference)
     return Request(tc.RTM_DELTFILTER, 0, tc.Tcmsg(index, handle, parent, info).pack())
 

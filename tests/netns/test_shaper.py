@@ -483,6 +483,45 @@ def test_a_foreign_device_with_the_ifbs_name_is_named_and_untouched(lab: Lab) ->
     assert "vmifb-va" in run("ip", "-n", lab.host, "link")
 
 
+def many_ifbs(lab: Lab, count: int) -> dict[ShapedVif, VifState]:
+    """Machines' ends with shaping from the machine, each through an ifb."""
+    tree = compile_tree(Impairment(rate=5000), {}, MTU)
+    for number in range(count):
+        run("ip", "-n", lab.host, "link", "add", f"w{number}", "type", "veth")
+    vifs = [ShapedVif(f"w{number}", f"vmifb-w{number}") for number in range(count)]
+    wanted = {vif: VifState(from_vm=tree) for vif in vifs}
+    lab.shaper.apply(diff(wanted, lab.shaper.read(vifs)))
+    return wanted
+
+
+def test_many_ifbs_go_together_in_the_time_of_one(lab: Lab) -> None:
+    wanted = many_ifbs(lab, 20)
+    assert run("ip", "-n", lab.host, "link").count("vmifb-w") == 20
+    began = time.monotonic()
+    lab.shaper.apply(diff({}, lab.shaper.read(list(wanted))))
+    assert time.monotonic() - began < 0.2
+    assert "vmifb-w" not in run("ip", "-n", lab.host, "link")
+
+
+def test_ifbs_do_not_take_a_strangers_device_with_them(lab: Lab) -> None:
+    wanted = many_ifbs(lab, 3)
+    run("ip", "-n", lab.host, "link", "add", "theirs", "group", str(0x76F1), "type", "ifb")
+    lab.shaper.apply(diff({}, lab.shaper.read(list(wanted))))
+    left = run("ip", "-n", lab.host, "link")
+    assert "theirs" in left
+    assert "vmifb-w" not in left
+
+
+def test_a_device_that_took_an_ifbs_name_is_not_removed(lab: Lab) -> None:
+    lab.want(from_vm=compile_tree(Impairment(rate=5000), {}, MTU))
+    steps = diff({}, lab.shaper.read([lab.vif]))
+    run("ip", "-n", lab.host, "link", "del", "vmifb-va")
+    run("ip", "-n", lab.host, "link", "add", "vmifb-va", "type", "ifb")
+    with pytest.raises(ApplyError, match="the device vmifb-va is not vMIB's"):
+        lab.shaper.apply(steps)
+    assert "vmifb-va" in run("ip", "-n", lab.host, "link")
+
+
 def test_a_device_that_goes_between_reading_and_applying_is_an_error_with_its_place(
     lab: Lab,
 ) -> None:

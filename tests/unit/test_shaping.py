@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_network
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vmib.errors import Unavailable, ValueRefused
@@ -191,6 +191,7 @@ def test_more_links_than_leaves_are_refused() -> None:
         compile_tree(Impairment(), links, MTU)
 
 
+@settings(deadline=None)
 @given(impairments, st.dictionaries(networks, impairments, max_size=20))
 def test_every_parent_exists_and_comes_first(shape, links) -> None:
     tree = compile_tree(shape, links, MTU)

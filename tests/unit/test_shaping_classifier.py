@@ -79,6 +79,7 @@ def test_the_longest_prefix_wins(found, data) -> None:
         assert kernel.classify(address) == longest(classes, address)
 
 
+@settings(deadline=None)
 @given(st.sets(networks, max_size=40))
 def test_every_destination_can_be_read_back_from_its_rule(found) -> None:
     classes = {network: n + 1 for n, network in enumerate(sorted(found, key=str))}

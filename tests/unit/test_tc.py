@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vmib_agent import distributions, psched, tc
@@ -58,6 +58,7 @@ def netems(draw) -> Netem:
 options = st.one_of(tbfs(), netems(), st.builds(Htb, st.integers(0, 0xFFFF)), st.builds(Bfifo, u32))
 
 
+@settings(deadline=None)
 @given(options, st.booleans())
 def test_options_of_a_qdisc_keep_their_value(wanted, change) -> None:
     qdisc = Qdisc(0x76F20000, ROOT, wanted)
