@@ -279,13 +279,14 @@ def _impairment(given: Impairment, where: str, source: Source) -> Iterator[Findi
         yield error(source, message, "add a loss, or remove loss-correlation")
     if given.burst and not given.rate:
         yield error(source, f"{where}: burst needs a rate", "add a rate, or remove burst")
-    if 0 < given.burst < MIN_BURST and given.rate:
-        message = f"{where}: a burst of {given.burst} octets lets no full frame pass"
-        yield error(source, message, f"at least {MIN_BURST}B, or auto")
+    for name, octets in (("burst", given.burst), ("queue-limit", given.queue_limit)):
+        if 0 < octets < FRAME:
+            message = f"{where}: a {name} of {octets} octets lets no full frame pass"
+            yield error(source, message, f"at least {FRAME}B, or auto")
 
 
-MIN_BURST = 1514
-"""An Ethernet frame of 1500 octets with its header: TBF never passes what exceeds the bucket."""
+FRAME = 1514
+"""An Ethernet frame of 1500 octets with its header: what exceeds bucket or queue never passes."""
 
 
 def _routes(model: Model) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from vmib.smi import IpAddress
 from vmib.units import MAX_UNSIGNED32, format_time
 
 from .findings import Finding, error, note, warning
-from .model import End, Model, Route, Source
+from .model import End, Impairment, Model, Route, Source
 from .paths import PairPath
 
 
@@ -17,6 +17,7 @@ def check(model: Model, pairs: tuple[PairPath, ...]) -> Iterator[Finding]:
     """The findings about the pairs that `paths.collapse` found."""
     yield from _paths(model, pairs)
     yield from _next_hops(model, pairs)
+    yield from _duplicates(model, pairs)
 
 
 def _paths(model: Model, pairs: tuple[PairPath, ...]) -> Iterator[Finding]:
@@ -75,3 +76,25 @@ def _next_hops(model: Model, pairs: tuple[PairPath, ...]) -> Iterator[Finding]:
 
 def _leads_directly(route: Route, machine: str) -> bool:
     return route.machine == machine and route.next_hop is None and route.type is RouteType.unicast
+
+
+def _duplicates(model: Model, pairs: tuple[PairPath, ...]) -> Iterator[Finding]:
+    """The kernel has one duplicating netem in a tree, and then no other (sch_netem.c)."""
+    sending: dict[tuple[str, int], list[tuple[Impairment, Source]]] = {}
+    for attachments in model.attachments.values():
+        for attachment in attachments:
+            member = attachment.member
+            own = sending.setdefault(attachment.key, [])
+            own += [(member.up, member.source)] if member.up.needs_netem else []
+    for pair in pairs:
+        if pair.impairment.needs_netem:
+            rows = len(pair.a.addresses_towards(pair.b))
+            sending[pair.a.key] += [(pair.impairment, pair.source)] * rows
+    for (machine, _), impairments in sending.items():
+        duplicating = [source for impairment, source in impairments if impairment.duplicate]
+        if duplicating and len(impairments) > 1:
+            message = f"what {machine} sends is duplicated and also impaired towards others"
+            way = (
+                "remove duplicate, or every other delay, loss, duplicate, corrupt and reorder of it"
+            )
+            yield error(duplicating[0], message, f"{way} (each address of a peer counts)")

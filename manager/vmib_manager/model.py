@@ -129,8 +129,10 @@ class Impairment:
     corrupt: int = 0
     reorder: int = 0
 
-
-NO_IMPAIRMENT = Impairment()
+    @property
+    def needs_netem(self) -> bool:
+        """Whether packets are delayed, lost or altered, which takes more than limiting rates."""
+        return any((self.delay, self.jitter, self.loss, self.duplicate, self.corrupt, self.reorder))
 
 
 @dataclass(frozen=True, slots=True)

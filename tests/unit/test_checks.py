@@ -45,6 +45,7 @@ def test_a_sound_model_has_no_findings() -> None:
         ("a b", '<link a="a" b="b" loss-correlation="1%"/>', "loss-correlation needs", "add a l"),
         ("a b", '<link a="a" b="b" burst="5kB"/>', "burst needs a rate", "add a rate"),
         ("a b", '<link a="a" b="b" rate="1Mbit" burst="1kB"/>', "no full frame", "1514B"),
+        ("a b", '<link a="a" b="b" queue-limit="1513B"/>', "a queue-limit of 1513", "1514B"),
         ("a b", SITE.format('<member machine="z"/>'), "there is no machine z", "define it"),
         ("a b", SITE.format('<member machine="a" vif="1"/>'), "a has no vif 1", "it has 0"),
         ("a b", SITE.format('<member machine="a"/>'), "interface a:0 is already used", "one site"),
@@ -180,6 +181,16 @@ def test_switches_of_sites_are_checked_against_the_hosts() -> None:
     )
     lost = site.format("x", 1, 'uplink="eth9"', "a")
     assert any("has no interface eth9" in m for m in messages(described(real_xml("a"), lost)))
+
+
+def test_duplication_tolerates_no_other_impairment_of_what_a_machine_sends() -> None:
+    link = '<link a="a" b="b"><ab duplicate="1%"/></link>'
+    one = '<site id="x" subnet="10.0.0.0/24"><member machine="a" address="10.0.0.1">{}</member>'
+    two = '<member machine="b" address="10.0.0.2"/></site>' + link
+    alone = described(real_xml("a b"), one.format('<up rate="1Mbit"/>') + two)
+    beside = described(real_xml("a b"), one.format('<up loss="1%"/>') + two)
+    assert messages(alone) == []
+    assert messages(beside) == ["what a sends is duplicated and also impaired towards others"]
 
 
 def test_links_between_switches_that_nothing_joins_are_errors() -> None:
