@@ -143,7 +143,8 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _cleanup(options: argparse.Namespace) -> None:
-    daemon.clean_up(_configuration(options))
+    for step in daemon.clean_up(_configuration(options)):
+        print(step)
 
 
 def _check(options: argparse.Namespace) -> None:

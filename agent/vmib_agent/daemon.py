@@ -8,15 +8,14 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterable
-from importlib import import_module
-from typing import Protocol, cast
+from typing import Protocol
 
 from vmib import __version__
+from vmib.snmp.message import MAX_DATAGRAM
 
 from . import identity, systemd, users
 from .config import Config
 from .durable import StateUnusable
-from .engine import MAX_MESSAGE_SIZE
 from .frontend import FrontEnd
 from .logs import configure, event, log
 from .notifier import Notifier
@@ -47,13 +46,16 @@ def make_service(config: Config, loop: asyncio.AbstractEventLoop, notify: Notify
 
     Loaded here, because users and configuration are handled on hosts without its libraries too.
     """
-    host = import_module(".assembly", __package__)
-    return cast(Running, host.start(config, loop, notify))
+    from . import assembly
+
+    return assembly.start(config, loop, notify)
 
 
-def clean_up(config: Config) -> None:
-    """Remove from this host what the agent made there, and nothing else."""
-    import_module(".assembly", __package__).clean_up(config)
+def clean_up(config: Config) -> list[str]:
+    """Remove from this host what the agent made there, and nothing else; says what it did."""
+    from . import assembly
+
+    return assembly.clean_up(config)
 
 
 def run(config: Config, make: MakeService = make_service) -> None:
@@ -124,7 +126,7 @@ def system_facts(config: Config, who: identity.Identity) -> SystemFacts:
         config.system.location,
         who.engine_id,
         who.boots,
-        MAX_MESSAGE_SIZE,
+        MAX_DATAGRAM,
     )
 
 

@@ -21,15 +21,12 @@ from pysnmp.proto.secmod.cache import Cache as SecurityCache
 from pysnmp.proto.secmod.rfc3414.service import SnmpUSMSecurityModel
 
 from vmib.snmp import ber
-from vmib.snmp.message import PduType
+from vmib.snmp.message import MAX_DATAGRAM, PduType
 
 from .identity import Identity
 from .responders import Origin, Request
 from .service import Value, VarBind
 from .users import PRIV_KEY_OCTETS, User
-
-MAX_MESSAGE_SIZE = 65507
-"""The most octets of a UDP datagram over IPv4."""
 
 Answer = Callable[[Request, str, Origin, int], bytes | None]
 """Request, securityName, origin and the most octets of the PDU -> contents of the Response-PDU."""
@@ -268,7 +265,7 @@ class Engine:
             report = {"oid": counter.name, "val": counter.syntax, "securityLevel": level}
         else:
             names = len(context_engine_id) + len(context_name)
-            room = min(int(max_size), MAX_MESSAGE_SIZE - _MESSAGE_OVERHEAD)
+            room = min(int(max_size), MAX_DATAGRAM - _MESSAGE_OVERHEAD)
             contents = self._answer(
                 to_request(pdu),
                 str(security_name),
@@ -342,7 +339,7 @@ def _make_engine(identity: Identity, uptime: Callable[[], float]) -> Any:
     Given an engine ID, pysnmp would keep its boots in the directory for temporary files, where
     anybody may put them first; so the ID is set after it has been made without one.
     """
-    engine = SnmpEngine(maxMessageSize=MAX_MESSAGE_SIZE)
+    engine = SnmpEngine(maxMessageSize=MAX_DATAGRAM)
     builder = engine.get_mib_builder()
     names = ("snmpEngineID", "snmpEngineBoots", "snmpEngineTime")
     engine_id, boots, time = builder.import_symbols("__SNMP-FRAMEWORK-MIB", *names)

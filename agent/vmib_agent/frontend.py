@@ -13,11 +13,11 @@ from ipaddress import ip_address
 
 from vmib.errors import VmibError
 from vmib.snmp import ber
-from vmib.snmp.message import V2C, V3, CommunityMessage, PduType, decode_message
+from vmib.snmp.message import MAX_DATAGRAM, V2C, V3, CommunityMessage, PduType, decode_message
 
 from . import access, standard
 from .config import Communities, Limits
-from .engine import MAX_MESSAGE_SIZE, Engine
+from .engine import Engine
 from .express import Express, NotPlain
 from .identity import LATCHED, Identity
 from .logs import RateLimit, event, log
@@ -110,7 +110,7 @@ class FrontEnd:
         if message.pdu.type is PduType.SET:
             self._counted["snmpInBadCommunityUses"] += 1
         principal = access.community_principal(_V2C_NAME)
-        room = MAX_MESSAGE_SIZE - _V2C_OVERHEAD - len(message.community)
+        room = MAX_DATAGRAM - _V2C_OVERHEAD - len(message.community)
         contents = self._responder.respond(request_of(message.pdu), principal, origin, room)
         if contents is None:
             self._counted["snmpSilentDrops"] += 1

@@ -26,6 +26,9 @@ from .service import MibService, Missing, SetRefused, Value, VarBind
 MAX_BULK_VARBINDS = 2048
 """The most varbinds of one GETBULK response; a bound on its cost (RFC 3416 section 4.2.3)."""
 
+_BULK_OVERHEAD = 20
+"""At most what a PDU takes around its varbinds: two headers and three numbers."""
+
 RETRANSMISSION_SECONDS = 30
 REPLAY_SECONDS = 300
 """Twice the time window of RFC 3414: for so long a copied message can still be in time."""
@@ -113,7 +116,8 @@ class Responder:
             if request.kind is PduType.SET:
                 return self._set(request, principal, origin, room)
             if request.kind is PduType.GET_BULK:
-                return _contents(request, _DONE, self._bulk(request, principal, room))
+                rows = self._bulk(request, principal, room)
+                return _fitting(_contents(request, _DONE, rows), room)
             answer = self._get if request.kind is PduType.GET else self._get_next
             found = [
                 self._guarded(answer, position, varbind.oid, principal)[1]
@@ -184,13 +188,13 @@ class Responder:
         first = min(max(request.non_repeaters, 0), len(request.varbinds))
         repeated = range(first + 1, len(request.varbinds) + 1)
         limit = max(MAX_BULK_VARBINDS, len(request.varbinds))
-        list_octets, found = 0, list[bytes]()
+        free, found = room - _BULK_OVERHEAD, list[bytes]()
 
         def add(position: int, oid: Oid) -> VarBind | None:
-            nonlocal list_octets
+            nonlocal free
             varbind, octets = self._guarded(self._get_next, position, oid, principal)
-            list_octets += len(octets)
-            if len(found) >= limit or _size(request, list_octets) > room:
+            free -= len(octets)
+            if len(found) >= limit or free < 0:
                 return None
             found.append(octets)
             return varbind
@@ -303,13 +307,6 @@ def community_message(community: bytes, kind: PduType, contents: bytes) -> bytes
 def _header_size(octets: int) -> int:
     """The octets of tag and length in front of so many (`vmib.snmp.ber.tlv`)."""
     return 2 if octets < 0x80 else 3 if octets < 0x100 else 4 if octets < 0x10000 else 6
-
-
-def _size(request: Request, list_octets: int) -> int:
-    """The octets of a response whose encoded varbinds take so many."""
-    inner = len(ber.encode_integer(request.request_id)) + 6
-    inner += _header_size(list_octets) + list_octets
-    return _header_size(inner) + inner
 
 
 def _fitting(contents: bytes, room: int) -> bytes:

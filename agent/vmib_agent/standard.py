@@ -159,10 +159,8 @@ class Merged:
 
     def get(self, oid: Oid) -> Value | Missing:
         """The value of one instance."""
-        found = self._standard.get(oid)
-        if isinstance(found, Missing) and not found.instance:
-            return self._own.get(oid)
-        return found
+        own = any(start <= oid < end for start, end in self._spans)
+        return self._own.get(oid) if own else self._standard.get(oid)
 
     def get_next(self, oid: Oid) -> VarBind | None:
         """The first instance of either after this OID, or None."""

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -64,6 +65,7 @@ class Memory:
         self.values[(*objects.vmibTxnSpinLock.oid, 0)] = 0
         self.values[FAULTY] = 0
         self.values[(*objects.vmibVmNextIndex.oid, 0)] = MACHINES + 1
+        self._order = sorted(self.values)
 
     def get(self, oid: Oid) -> Value | Missing:
         if oid == FAULTY:
@@ -76,9 +78,10 @@ class Memory:
         return Missing(instance=place is not None and place.object.access.readable)
 
     def get_next(self, oid: Oid) -> VarBind | None:
-        following = min((known for known in self.values if known > oid), default=None)
-        if following is None:
+        position = bisect_right(self._order, oid)
+        if position == len(self._order):
             return None
+        following = self._order[position]
         if following == FAULTY:
             raise RuntimeError("a fault on purpose")
         return VarBind(following, self._value(following))
