@@ -44,9 +44,11 @@ def list_devices() -> bytes:
     return _IFINFO.pack(0, 0, 0, 0, 0) + attr(_IFLA_EXT_MASK, _U32.pack(_SKIP_STATS))
 
 
-def decode_device(body: bytes) -> Device:
-    """Read a RTM_NEWLINK message."""
-    index = _IFINFO.unpack_from(body)[2]
+def decode_device(body: bytes) -> Device | None:
+    """Read a RTM_NEWLINK or RTM_DELLINK message; None if it is about a bridge's port."""
+    family, _, index, _, _ = _IFINFO.unpack_from(body)
+    if family:
+        return None
     found = dict(attributes(memoryview(body)[_IFINFO.size :]))
     alias = found.get(_IFLA_IFALIAS, b"").decode("utf-8", "replace")
     (group,) = _U32.unpack(found.get(_IFLA_GROUP, bytes(4)))

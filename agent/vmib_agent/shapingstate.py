@@ -47,7 +47,8 @@ class VifState:
     """The shaping of one interface.
 
     `to_vm` stands at the root of the device, `from_vm` at that of the ifb. `hook` is the owner of
-    the device's ingress qdisc; our filter in it, or in a foreign one, sends everything to the ifb.
+    the device's ingress qdisc; our filter in it, or in a foreign one, sends everything to the ifb,
+    or, misdirected, to another device or none, as happens when somebody removes the ifb.
     """
 
     to_vm: Tree = EMPTY
@@ -56,6 +57,7 @@ class VifState:
     mtu: int = 0
     hook: Owner = Owner.NOBODY
     is_redirected: bool = False
+    is_misdirected: bool = False
     ifb: Owner = Owner.NOBODY
     to_vm_obstacles: tuple[Obstacle, ...] = ()
     from_vm_obstacles: tuple[Obstacle, ...] = ()
@@ -64,9 +66,8 @@ class VifState:
     @property
     def has_ours(self) -> bool:
         """Whether anything of vMIB is there."""
-        return bool(self.to_vm or self.is_redirected or self.ifb is Owner.VMIB) or (
-            self.hook is Owner.VMIB
-        )
+        filters = self.is_redirected or self.is_misdirected
+        return bool(self.to_vm or filters) or Owner.VMIB in (self.ifb, self.hook)
 
 
 State = Mapping[ShapedVif, VifState]
@@ -102,14 +103,16 @@ class _Plan:
         self.changes += diff_trees(ifb, wanted.from_vm, actual.from_vm)
         if actual.hook is Owner.NOBODY:
             self.changes.append(IngressStep(device, Verb.ADD))
+        shared = actual.hook is Owner.FOREIGN
+        if actual.is_misdirected:
+            self.changes.append(RedirectStep(device, Verb.DELETE, ifb, shared))
         if not actual.is_redirected:
-            shared = actual.hook is Owner.FOREIGN
             self.changes.append(RedirectStep(device, Verb.ADD, ifb, shared))
 
     def _stop(self, vif: ShapedVif, actual: VifState) -> None:
         if actual.hook is Owner.VMIB:
             self.changes.append(IngressStep(vif.device, Verb.DELETE))
-        elif actual.is_redirected:
+        elif actual.is_redirected or actual.is_misdirected:
             self.changes.append(RedirectStep(vif.device, Verb.DELETE, vif.ifb, shared=True))
         if actual.ifb is Owner.VMIB:
             self.removals.append(IfbStep(vif.device, Verb.DELETE, vif.ifb))

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from vmib.errors import Unavailable
-from vmib_agent.netlink import in_namespace
+from vmib_agent.netlink import Message, Rtnetlink, in_namespace
 from vmib_agent.ports import ApplyError
 from vmib_agent.qdiscs import EMPTY, Tree
 from vmib_agent.shaper import ALL, Shaper
@@ -601,11 +601,60 @@ def test_lost_events_mean_that_everything_may_have_changed(lab: Lab) -> None:
     assert lab.shaper.read([lab.vif])[lab.vif].to_vm_obstacles
 
 
-def test_a_state_is_not_read_again_until_something_changes(lab: Lab) -> None:
+def test_a_state_is_not_read_again_until_something_changes(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dumps: list[int] = []
+    dump = Rtnetlink.dump
+
+    def counted(self: Rtnetlink, kind: int, body: bytes) -> list[Message]:
+        dumps.append(kind)
+        return dump(self, kind, body)
+
+    monkeypatch.setattr(Rtnetlink, "dump", counted)
     first = lab.shaper.read([lab.vif])
-    assert lab.shaper.read([lab.vif]) is first
+    assert dumps
+    dumps.clear()
+    run("tc", "-n", lab.host, "qdisc", "add", "dev", "lo", "root", "handle", "1:", "htb")
+    run("ip", "-n", lab.host, "link", "set", "va", "promisc", "on")
+    assert lab.shaper.read([lab.vif]) == first
+    assert not dumps
     run("tc", "-n", lab.host, "qdisc", "add", "dev", "va", "root", "handle", "1:", "htb")
     assert lab.shaper.read([lab.vif])[lab.vif].to_vm_obstacles
+    assert dumps
+
+
+def test_an_ifb_that_somebody_removed_is_made_again_and_found(lab: Lab) -> None:
+    tree = compile_tree(Impairment(rate=5000), {}, MTU)
+    lab.want(from_vm=tree)
+    lab.shaper.poll_foreign_changes()
+    run("ip", "-n", lab.host, "link", "del", "vmifb-va")
+    assert lab.shaper.poll_foreign_changes() == {"vmifb-va"}
+    lab.want(from_vm=tree)
+    assert lab.flood(lab.guest, "10.0.0.1", 2) == pytest.approx(5_000_000, rel=0.03)
+
+
+def test_a_redirection_that_somebody_removed_is_made_again(lab: Lab) -> None:
+    tree = compile_tree(Impairment(rate=5000), {}, MTU)
+    lab.want(from_vm=tree)
+    lab.shaper.poll_foreign_changes()
+    block = str(lab.qdiscs()["ffff:"]["ingress_block"])
+    run("tc", "-n", lab.host, "filter", "del", "block", block, "pref", "30448")
+    assert lab.shaper.poll_foreign_changes() == {"va"}
+    assert lab.want(from_vm=tree) == [
+        "tc filter add dev va ingress pref 30448 protocol all u32 match u32 0 0"
+        " action mirred egress redirect dev vmifb-va"
+    ]
+
+
+def test_making_and_removing_an_ifb_is_not_taken_for_a_strangers_doing(lab: Lab) -> None:
+    lab.want()
+    lab.shaper.poll_foreign_changes()
+    lab.want(from_vm=compile_tree(Impairment(rate=5000), {}, MTU))
+    time.sleep(0.5)
+    lab.shaper.read([lab.vif])
+    assert lab.shaper.poll_foreign_changes() <= {"vmifb-va"}
+    lab.want()
 
 
 def test_what_works_here_is_found_by_trying(lab: Lab) -> None:
