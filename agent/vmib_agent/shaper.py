@@ -14,7 +14,7 @@ from vmib_agent.netlink import Refused, Request, Rtnetlink
 from vmib_agent.operational import Operational, link_operational, shape_operational
 from vmib_agent.ports import ApplyError
 from vmib_agent.qdiscs import EMPTY, Rule, Tree
-from vmib_agent.shapingreader import ALL, Everything, Reader, judge
+from vmib_agent.shapingreader import ALL, Everything, Reader, judge, tree_of
 from vmib_agent.shapingstate import ShapedVif, State
 from vmib_agent.steps import IfbStep, IngressStep, RedirectStep, Step, TcStep, Verb
 
