@@ -217,10 +217,15 @@ class Reader:
         device = links.decode_device(body)
         if device is None:
             return ""
-        known = (self._devices or {}).get(device.name)
-        if kind == links.RTM_NEWLINK and known == device:
-            return ""
-        self._forget()
+        is_there = kind == links.RTM_NEWLINK
+        if self._devices is not None:
+            known = self._devices.get(device.name)
+            if is_there and known == device:
+                return ""
+            self._devices.pop(self._names.get(device.index, ""), None)
+            if is_there:
+                self._devices[device.name] = device
+        self._readings.pop(device.index, None)
         self._names[device.index] = device.name
         return device.name
 

@@ -624,6 +624,17 @@ def test_a_state_is_not_read_again_until_something_changes(
     assert dumps
 
 
+def test_a_device_that_is_renamed_is_gone_under_its_old_name(lab: Lab) -> None:
+    tree = compile_tree(Impairment(rate=5000), {}, MTU)
+    lab.want(tree)
+    run("ip", "-n", lab.host, "link", "set", "va", "name", "vc")
+    assert not lab.shaper.read([lab.vif])[lab.vif].is_present
+    renamed = ShapedVif("vc", "vmifb-vc")
+    assert lab.shaper.read([renamed])[renamed].to_vm == tree
+    run("ip", "-n", lab.host, "link", "add", "va", "type", "ifb")
+    assert lab.shaper.read([lab.vif])[lab.vif].to_vm == EMPTY
+
+
 def test_an_ifb_that_somebody_removed_is_made_again_and_found(lab: Lab) -> None:
     tree = compile_tree(Impairment(rate=5000), {}, MTU)
     lab.want(from_vm=tree)
