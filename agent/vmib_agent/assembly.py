@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from vmib.rows import VifKey
 
@@ -53,7 +53,9 @@ class RunningHost:
         self._host.tick()
 
 
-def start(config: Config, loop: asyncio.AbstractEventLoop, send: Send) -> RunningHost:
+def start(
+    config: Config, loop: asyncio.AbstractEventLoop, send: Send, uptime: Callable[[], float]
+) -> RunningHost:
     """The host of a configuration, its kernel in agreement with its state."""
     make_directory(config.state_directory)
     hypervisor = NetnsHypervisor(config.hypervisor.machines_directory)
@@ -67,7 +69,7 @@ def start(config: Config, loop: asyncio.AbstractEventLoop, send: Send) -> Runnin
         }
 
     state_file = StateFile(config.state_directory)
-    host = Host(kernel, hypervisor, devices, state_file, send)
+    host = Host(kernel, hypervisor, devices, state_file, send, uptime)
     host.start()
     return RunningHost(host, kernel, loop)
 

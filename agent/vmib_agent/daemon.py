@@ -38,17 +38,20 @@ class Running(Protocol):
         """Stop, and leave the network as it is."""
 
 
-MakeService = Callable[[Config, asyncio.AbstractEventLoop, Notify], Running]
+Uptime = Callable[[], float]
+MakeService = Callable[[Config, asyncio.AbstractEventLoop, Notify, Uptime], Running]
 
 
-def make_service(config: Config, loop: asyncio.AbstractEventLoop, notify: Notify) -> Running:
+def make_service(
+    config: Config, loop: asyncio.AbstractEventLoop, notify: Notify, uptime: Uptime
+) -> Running:
     """Start the part that owns the kernel.
 
     Loaded here, because users and configuration are handled on hosts without its libraries too.
     """
     from . import assembly
 
-    return assembly.start(config, loop, notify)
+    return assembly.start(config, loop, notify, uptime)
 
 
 def clean_up(config: Config) -> list[str]:
@@ -76,7 +79,7 @@ def run(config: Config, make: MakeService = make_service) -> None:
     sockets = systemd.inherited_sockets() or [bind(endpoint) for endpoint in config.listen]
     loop = asyncio.new_event_loop()
     notifier = Notifier(sealer, known, config.notifications, uptime)
-    running = make(config, loop, notifier.notify)
+    running = make(config, loop, notifier.notify, uptime)
     front_end = FrontEnd(
         running.service,
         who,

@@ -64,6 +64,7 @@ class Host:
         devices: Callable[[], Mapping[str, Device]],
         state_file: StateFile,
         send: Send,
+        uptime: Callable[[], float],
         clock: Callable[[], Now] = clock,
     ) -> None:
         self._kernel = kernel
@@ -71,7 +72,7 @@ class Host:
         self._devices = devices
         self._file = state_file
         self._clock = clock
-        self._started = clock().uptime
+        self.uptime = uptime
         self._present: Mapping[str, Device] = {}
         self._cache = TreeCache()
         self._target = Target()
@@ -108,10 +109,6 @@ class Host:
     def notify_suppressed(self) -> int:
         """vmibNotifySuppressed."""
         return self._notices.suppressed
-
-    def uptime(self) -> float:
-        """Seconds since the agent started."""
-        return self._clock().uptime - self._started
 
     def shaped_vifs(self) -> Mapping[VifKey, ShapedVif]:
         """The interfaces that exist now, as the shaper knows them."""

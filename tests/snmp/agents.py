@@ -254,7 +254,7 @@ class _MemoryHost:
 def main() -> None:
     """Serve `Memory` as the configuration file says."""
     chosen = config.load(Path(sys.argv[1]))
-    daemon.run(chosen, lambda _config, _loop, notify: _MemoryHost(Memory(notify)))
+    daemon.run(chosen, lambda _config, _loop, notify, _uptime: _MemoryHost(Memory(notify)))
 
 
 if __name__ == "__main__":
