@@ -273,6 +273,24 @@ def test_a_change_of_one_link_keeps_the_queue_of_another(lab: Lab) -> None:
     sender.close()
 
 
+def test_a_change_of_the_rate_above_links_keeps_their_queues(lab: Lab) -> None:
+    links = {ip_network("10.0.0.2"): Impairment(rate=8, queue_limit=200_000)}
+    lab.want(compile_tree(Impairment(rate=1000), links, MTU))
+    sender = lab.socket(lab.host)
+    for _ in range(60):
+        sender.sendto(bytes(1000), ("10.0.0.2", 9))
+    before = lab.qdiscs()["76f6:"]
+    assert before["qlen"] > 50
+    steps = lab.want(compile_tree(Impairment(rate=2000), links, MTU))
+    assert [step.split(" limit")[0] for step in steps] == [
+        "tc qdisc change dev va parent 76f0:1 handle 76f5: tbf rate 2000000bit burst 5000"
+    ]
+    after = lab.qdiscs()["76f6:"]
+    assert after["drops"] == before["drops"]
+    assert before["qlen"] - after["qlen"] <= 1
+    sender.close()
+
+
 def test_a_round_trip_under_load_takes_as_long_as_the_queue(lab: Lab) -> None:
     """10 Mbit/s and 62 500 octets: 50 ms; nothing is configured on the way back."""
     lab.want(compile_tree(Impairment(rate=10_000), {}, MTU))

@@ -137,6 +137,33 @@ def test_netem_is_sent_in_the_layout_of_pkt_sched_h() -> None:
     assert data.endswith(struct.pack("=HH", 4 + len(body), 2) + body)
 
 
+SENT_BY_TC = bytes.fromhex(
+    "b4c40400e8030000295c8f020100000014ae47012d310100"
+    "100001000000000000000040000000000c00030000000040000000000c0004003789410000000000"
+)
+"""TCA_OPTIONS of iproute2 6.1's `tc qdisc add ... netem limit 1000 delay 20ms 5ms loss 1% 25%
+duplicate 0.5% corrupt 0.1% reorder 25%`."""
+
+
+def test_netem_is_sent_as_tc_sends_it() -> None:
+    wanted = Netem(
+        limit=1000,
+        delay=20_000,
+        jitter=5_000,
+        loss=10_000,
+        loss_correlation=250_000,
+        duplicate=5_000,
+        corrupt=1_000,
+        reorder=250_000,
+    )
+    data = tc.encode_qdisc(2, Qdisc(0x76F10000, 0x76F00001, wanted))
+    ours = dict(tc.attributes(data[20:]))[2]
+    assert ours[:24] == SENT_BY_TC[:24]
+    sent_by_tc = dict(tc.attributes(SENT_BY_TC[24:]))
+    assert len(sent_by_tc) == 3
+    assert sent_by_tc.items() <= dict(tc.attributes(ours[24:])).items()
+
+
 def test_a_change_to_uniform_jitter_sends_a_table_because_the_kernel_keeps_the_last() -> None:
     qdisc = Qdisc(0x76F10000, 0x76F00001, Netem(1000, delay=9, jitter=9))
     table = distributions.table(distributions.UNIFORM)
