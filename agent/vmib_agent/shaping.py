@@ -79,6 +79,8 @@ _SMALL_FRAMES = 100_000
 """How many frames of the least size netem may be asked to hold beyond the full-sized ones."""
 _LEAST_NETEM_LIMIT = 1000
 _MOST_OCTETS = 0xFFFF_FFFF
+_MOST_JITTER_US = 0x7FFF_FFFF // 1000
+"""netem keeps the jitter in 31 bits of nanoseconds and cuts off what is more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +163,9 @@ def _check(wanted: Impairment, mtu: int, prefix: str) -> None:
         raise ValueRefused(f"{prefix}QueueLimit", wanted.queue_limit, allowed)
     if wanted.reorder and not wanted.delay:
         raise ValueRefused(f"{prefix}Reorder", wanted.reorder, f"0, while {prefix}Delay is 0")
-    if wanted.jitter > wanted.delay:
-        raise ValueRefused(f"{prefix}Jitter", wanted.jitter, f"0 to {wanted.delay}, the delay")
+    if wanted.jitter > min(wanted.delay, _MOST_JITTER_US):
+        allowed = f"0 to {wanted.delay}, the delay, and {_MOST_JITTER_US} at most"
+        raise ValueRefused(f"{prefix}Jitter", wanted.jitter, allowed)
     if wanted.distribution not in distributions.DISTRIBUTIONS:
         raise ValueRefused(f"{prefix}Distribution", wanted.distribution, "1 to 4")
 

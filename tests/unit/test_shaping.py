@@ -138,6 +138,7 @@ def test_netem_holds_twice_what_is_under_way_and_the_queue() -> None:
         (Impairment(rate=1, burst=100_000), "Burst"),
         (Impairment(queue_limit=1513), "QueueLimit"),
         (Impairment(jitter=2, delay=1), "Jitter"),
+        (Impairment(jitter=2_147_484, delay=4_000_000), "Jitter"),
         (Impairment(reorder=1), "Reorder"),
         (Impairment(delay=1, jitter=1, distribution=5), "Distribution"),
     ],
