@@ -13,8 +13,8 @@ from vmib.errors import VmibError
 class ApplyError(VmibError):
     """The kernel (or the firewall, or a guest) refused an operation.
 
-    `index` is the position of the refused operation in the sequence given to `apply`;
-    what came before it has taken effect, what follows has not been tried.
+    `index` is the position of the first refused operation in the sequence given to `apply`. What
+    came before it has taken effect; what follows may have been tried, so read before undoing.
     """
 
     def __init__(self, index: int, operation: str, reason: str) -> None:
