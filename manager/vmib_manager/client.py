@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
-from vmib.snmp import Oid, PduType, Value, VarBind, ber
+from vmib.snmp import ErrorStatus, Oid, PduType, Value, VarBind, ber
 
 from .credentials import Community, Credentials
 from .session import Patience, Session, Shared
@@ -54,6 +54,7 @@ MAX_VARBINDS = 64
 
 _VARBINDS_PER_REPLY = 48
 _COLUMNS_AT_ONCE = 16
+_TOO_MUCH = (ErrorStatus.tooBig, ErrorStatus.genErr)
 
 _Group = TypeVar("_Group", bound=Sequence[VarBind])
 
@@ -152,12 +153,20 @@ class Agent:
         found: list[list[VarBind]] = [[] for _ in roots]
         last = list(roots)
         live = list(range(len(roots)))
+        wanted = _VARBINDS_PER_REPLY
         while live:
-            asked = self._columns_that_fit(live, last)
-            reply = await self.getbulk(
-                [last[column] for column in asked],
-                max_repetitions=max(1, _VARBINDS_PER_REPLY // len(asked)),
-            )
+            asked = self._columns_that_fit(live[:wanted], last)
+            repetitions = max(1, wanted // len(asked))
+            try:
+                reply = await self.getbulk(
+                    [last[column] for column in asked], max_repetitions=repetitions
+                )
+            except SnmpError as error:
+                # net-snmp 5.9 says genErr where RFC 3416 makes it shorten a reply that is too big.
+                if error.status not in _TOO_MUCH or wanted == 1:
+                    raise
+                wanted //= 2
+                continue
             if not reply:
                 raise BadReply(self.name, "answered a GetBulk with nothing at all")
             for varbind, column in zip(reply, itertools.cycle(asked), strict=False):

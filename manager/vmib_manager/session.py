@@ -47,6 +47,9 @@ from .transport import Accept, Endpoint, NoReply, Peer
 MAX_MESSAGE = {socket.AF_INET: 1472, socket.AF_INET6: 1452}
 """Octets of UDP payload that one Ethernet frame carries, by address family."""
 
+MAX_ASKED_AT_ONCE = 32
+"""Requests on their way to one agent: what Linux's default receive buffer of 208 KiB holds."""
+
 _MAX_ENGINE_ID = 32
 _ATTEMPTS_IN_STEP = 3
 
@@ -142,6 +145,7 @@ class Session:
         self._peer: Peer | None = None
         self._engine: _Engine | None = None
         self._discovery: asyncio.Task[_Engine] | None = None
+        self._slots = asyncio.Semaphore(MAX_ASKED_AT_ONCE)
 
     @property
     def _own_max(self) -> int:
@@ -202,9 +206,10 @@ class Session:
         endpoint, peer = await self._reach()
         attempts = self._patience.retries + 1
         try:
-            return await endpoint.request(
-                self.name, peer, build, accept, self._patience.timeout, attempts
-            )
+            async with self._slots:
+                return await endpoint.request(
+                    self.name, peer, build, accept, self._patience.timeout, attempts
+                )
         except NoReply:
             raise Timeout(self.name, attempts, self._patience.timeout, way_out) from None
 
