@@ -169,6 +169,7 @@ class Agent:
                 continue
             if not reply:
                 raise BadReply(self.name, "answered a GetBulk with nothing at all")
+            wanted = min(wanted + 1, _VARBINDS_PER_REPLY)
             for varbind, column in zip(reply, itertools.cycle(asked), strict=False):
                 root = roots[column]
                 if column not in live:

@@ -186,7 +186,9 @@ def tlv(tag: int, contents: bytes) -> bytes:
 
 def encode_integer(value: int, tag: int = INTEGER) -> bytes:
     """A numeric value with its tag; raises ValueRefused outside the range of the tag."""
-    _in_range(tag, value)
+    low, high = RANGES[tag]
+    if not low <= value <= high:
+        _in_range(tag, value)
     size = (value if value >= 0 else ~value).bit_length() // 8 + 1
     return bytes((tag, size)) + value.to_bytes(size, signed=True)
 
@@ -261,6 +263,11 @@ def header(data: bytes, at: int, end: int) -> tuple[int, int, int]:
 
 def expect(data: bytes, at: int, end: int, tag: int) -> tuple[int, int]:
     """Where the contents of the element at `at`, which must have this tag, start and stop."""
+    start = at + 2
+    if start <= end and data[at] == tag and data[at + 1] < 0x80:  # nearly all; saves a call
+        stop = start + data[at + 1]
+        if stop <= end:
+            return start, stop
     found, start, stop = header(data, at, end)
     if found != tag:
         raise DecodeError(f"tag 0x{found:02x} where 0x{tag:02x} belongs", at)
