@@ -288,10 +288,3 @@ def _impairment_needs(table: str, key: Key, row: Any) -> Iterator[tuple[str, str
         if name in _NETEM:
             yield name, "netem"
 
-
-FIXED: Mapping[str, frozenset[str]] = {
-    VM: frozenset({"uuid", "name"}),
-    SWITCH: frozenset({"name"}),
-    ADDR: frozenset({"prefix_length"}),
-}
-"""Fields that are given when a row is created and never change."""

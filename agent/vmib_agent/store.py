@@ -15,11 +15,11 @@ from functools import partial
 from typing import Any
 
 from vmib.rows import ROWS, HostAgentMode, RowStatus, StorageType
-from vmib.schema import TABLES
+from vmib.schema import FIXED, TABLES
 from vmib.status import ErrorStatus
 
 from .checks import check_candidate, check_change, check_feasible, row_name
-from .rules import FIXED, ROW_RULES
+from .rules import ROW_RULES
 from .service import SetRefused, VarBind
 from .setrequest import Cell, RowWrite, SetRequest, parse
 from .state import Indexes, Intent, Key, Now, State, Transaction

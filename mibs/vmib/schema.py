@@ -32,6 +32,13 @@ CONFIGURATION: tuple[Table, ...] = (
 DISCOVERED = frozenset({"vmibVmTable", "vmibVifTable", "vmibShapeTable"})
 """The tables whose rows exist because the hypervisor reports a machine."""
 
+FIXED: Mapping[str, frozenset[str]] = {
+    "vmibVmTable": frozenset({"uuid", "name"}),
+    "vmibSwitchTable": frozenset({"name"}),
+    "vmibAddrTable": frozenset({"prefix_length"}),
+}
+"""Fields that are given when a row is created and never change."""
+
 TABLE_OF_ROW: Mapping[type[Any], Table] = {cls: TABLES[name] for name, cls in rows.ROWS.items()}
 
 
