@@ -13,7 +13,7 @@ from vmib.rows import Direction, InetAddressType, RouteType, Shape, SwitchMode, 
 from vmib.smi import IpAddress
 
 from .state import Key
-from .world import ADDR, DOMAIN, FILTER, LINK, PROBE, ROUTE, ROW_STATUS, SHAPE, SWITCH, VM
+from .world import ADDR, DOMAIN, FILTER, LINK, PROBE, ROUTE, ROW_STATUS, SHAPE, SWITCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,4 +287,3 @@ def _impairment_needs(table: str, key: Key, row: Any) -> Iterator[tuple[str, str
             yield name, _DIRECTIONS[key[2]]
         if name in _NETEM:
             yield name, "netem"
-

@@ -92,7 +92,9 @@ def test_net_snmp_and_we_agree_on_every_object() -> None:
     ],
 )
 def test_an_index_as_people_type_it_is_the_index_we_decode(typed: str, field: str) -> None:
-    oid = tuple(int(part) for part in translate("-On", f"VMIB-MIB::{typed}").strip(".\n").split("."))
+    oid = tuple(
+        int(part) for part in translate("-On", f"VMIB-MIB::{typed}").strip(".\n").split(".")
+    )
     place = locate(oid)
     assert place is not None
     assert place.table is not None
