@@ -7,7 +7,6 @@ import errno
 import fcntl
 import socket
 import struct
-import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from ipaddress import ip_interface, ip_network
 from itertools import groupby
 from typing import Protocol
 
-from .netlink import Refused, Rtnetlink
+from .netlink import Refused, Rtnetlink, in_new_namespace
 from .network import (
     HOST,
     LOOPBACK,
@@ -48,7 +47,6 @@ from .network_messages import (
 from .network_plan import AddAddress, AddBridge, AddVlan, NetworkOperation, PutRoute
 from .ports import ApplyError, Guest
 
-_CLONE_NEWNET = 0x4000_0000
 _SIOCETHTOOL, _ETHTOOL_GSET = 0x8946, 1
 _ARPHRD_ETHER = 1
 
@@ -83,8 +81,10 @@ class HostNetwork:
         self._guests = guests
 
     def capabilities(self) -> Collection[str]:
-        """Names of vmibHostCapabilities bits, found by trying in a namespace made for it."""
-        return _in_new_namespace(_try_everything)
+        """Names of vmibHostCapabilities bits, found by trying in a namespace made for it.
+
+        Where none may be made, nothing is found."""
+        return in_new_namespace(_try_everything) or frozenset()
 
     def read(self, guests: Iterable[Guest]) -> State:
         """The host's network, and that of those of the guests which can be asked."""
@@ -225,20 +225,6 @@ def _speed_kbps(asked: socket.socket, name: str) -> int:
     (high,) = struct.unpack_from("=H", command.raw, 28)
     megabits = int(high << 16 | low)
     return 0 if megabits in (0xFFFF, 0xFFFF_FFFF) else megabits * 1000
-
-
-def _in_new_namespace(work: Callable[[], frozenset[str]]) -> frozenset[str]:
-    """Run `work` in a network namespace of its own; where that is forbidden, find nothing."""
-    found: list[frozenset[str]] = []
-
-    def enter() -> None:
-        if ctypes.CDLL(None).unshare(_CLONE_NEWNET) == 0:
-            found.append(work())
-
-    thread = threading.Thread(target=enter, name="vmib-capabilities")
-    thread.start()
-    thread.join()
-    return found[0] if found else frozenset()
 
 
 def _try_everything() -> frozenset[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from ipaddress import ip_network
@@ -12,13 +10,12 @@ from pathlib import Path
 from typing import Protocol
 
 from vmib_agent.classifier import Network
-from vmib_agent.netlink import Refused
+from vmib_agent.netlink import Refused, in_new_namespace
 from vmib_agent.ports import ApplyError
 from vmib_agent.shaping import Impairment, compile_tree
 from vmib_agent.shapingstate import ShapedVif, State, VifState, diff
 from vmib_agent.steps import IfbStep, Step, Verb
 
-_CLONE_NEWNET = 0x4000_0000
 _PSCHED = Path("/proc/net/psched")
 _MTU = 1500
 
@@ -62,20 +59,9 @@ def _try_all(shaper: Tried, vif: ShapedVif) -> frozenset[str]:
     return frozenset(name for name, wanted in _TRIALS.items() if _works(shaper, vif, wanted))
 
 
-def _in_new_namespace(opener: Opener) -> frozenset[str] | None:
-    """The trials on the loopback device of a namespace that ends with them; None if not allowed."""
-    found: list[frozenset[str]] = []
-
-    def enter() -> None:
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.unshare(_CLONE_NEWNET) == 0:
-            with opener() as shaper:
-                found.append(_try_all(shaper, ShapedVif("lo", "vmib-probe1")))
-
-    thread = threading.Thread(target=enter, name="vmib-probe")
-    thread.start()
-    thread.join()
-    return found[0] if found else None
+def _on_loopback(opener: Opener) -> frozenset[str]:
+    with opener() as shaper:
+        return _try_all(shaper, ShapedVif("lo", "vmib-probe1"))
 
 
 def _on_own_device(opener: Opener) -> frozenset[str]:
@@ -98,8 +84,8 @@ def capabilities(opener: Opener) -> frozenset[str]:
     `opener` opens a shaper of the namespace it is called in. Tried in a network namespace of their
     own, or, where none may be made (that takes CAP_SYS_ADMIN), on a device of their own.
     """
-    in_namespace = _in_new_namespace(opener)
-    return in_namespace if in_namespace is not None else _on_own_device(opener)
+    found = in_new_namespace(lambda: _on_loopback(opener))
+    return found if found is not None else _on_own_device(opener)
 
 
 def clock_resolution_us() -> int:
