@@ -64,10 +64,11 @@ class Host:
         command += ["--config", str(self.directory / "agent.toml")]
         self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         deadline = time.monotonic() + 20
-        while "vmibHostAgentMode" not in self.snmp("snmpget", "vmibHostAgentMode.0", check=False):
+        while not self.inside("ss", "-Hlun", f"sport = :{PORT}"):
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError((self.directory / "agent.log").read_text())
             time.sleep(0.05)
+        self.value("vmibHostAgentMode.0")
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """End the agent by a signal."""
@@ -85,7 +86,7 @@ class Host:
             "PATH": os.environ["PATH"],
         }
         scoped = [f"VMIB-MIB::{word}" if word.startswith("vmib") else word for word in arguments]
-        command = ["ip", "netns", "exec", self.name, tool, "-OQs", "-r", "1", "-t", "5"]
+        command = ["ip", "netns", "exec", self.name, tool, "-OQsU", "-r", "1", "-t", "5"]
         done = subprocess.run(
             [*command, f"127.0.0.1:{PORT}", *scoped],
             env=environment,
