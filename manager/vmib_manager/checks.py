@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import combinations
 
@@ -12,13 +13,21 @@ from vmib.smi import IpAddress
 from vmib.units import format_time
 
 from . import connectivity, feasibility
-from .compile import compile_rows
+from .compile import HostRows, compile_rows
 from .connections import owners, way_out
 from .findings import Finding, Severity, error, warning
 from .model import Attachment, End, Impairment, IpNetwork, Model, Route, Site, Source
-from .paths import PairPath, collapse
+from .paths import collapse
 
 Check = Callable[[Model], Iterable[Finding]]
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What checks found, in the order of the files, and the rows; None where they cannot be."""
+
+    findings: tuple[Finding, ...]
+    rows: HostRows | None
 
 
 def check(model: Model) -> list[Finding]:
@@ -26,14 +35,25 @@ def check(model: Model) -> list[Finding]:
 
     A model without errors (`has_errors`) can be compiled.
     """
+    return list(examine(model).findings)
+
+
+def examine(model: Model) -> Examined:
+    """The findings of `check` together with what `compile.compile_rows` makes of the model."""
     found = [finding for each in CHECKS for finding in each(model)]
+    rows = None
     if not has_errors(found):
         pairs = collapse(model)
         found += connectivity.check(model, pairs)
         found += feasibility.check(model, pairs)
         if not has_errors(found):
-            found += _compiles(model, pairs)
-    return sorted(dict.fromkeys(found), key=lambda finding: finding.source)
+            try:
+                rows = compile_rows(model, pairs)
+            except ValueRefused as refused:
+                start = Source(model.virtual.file, 1)
+                found.append(error(start, f"{refused.name}: {refused.value}", refused.allowed))
+    ordered = sorted(dict.fromkeys(found), key=lambda finding: finding.source)
+    return Examined(tuple(ordered), rows)
 
 
 def has_errors(findings: Iterable[Finding]) -> bool:
@@ -341,14 +361,6 @@ def _has_addresses(model: Model, place: End) -> bool:
         for attachment in model.attachments.get(place.name, ())
         if place.vif in (None, attachment.member.vif)
     )
-
-
-def _compiles(model: Model, pairs: tuple[PairPath, ...]) -> Iterator[Finding]:
-    try:
-        compile_rows(model, pairs)
-    except ValueRefused as refused:
-        start = Source(model.virtual.file, 1)
-        yield error(start, f"{refused.name}: {refused.value}", refused.allowed)
 
 
 CHECKS: tuple[Check, ...] = (

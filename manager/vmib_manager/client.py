@@ -49,11 +49,14 @@ __all__ = [
     "UnknownUser",
 ]
 
-MAX_VARBINDS = 64
-"""Varbinds in one SET that agents take by default."""
+MAX_VARBINDS = 1024
+"""Varbinds in one SET that agents take by default; the message's size is met long before."""
 
 _VARBINDS_PER_REPLY = 48
 _COLUMNS_AT_ONCE = 16
+_LONGER_HEADERS = 10
+"""Octets that the five lengths around the varbinds take more in a full message than in none."""
+
 _TOO_MUCH = (ErrorStatus.tooBig, ErrorStatus.genErr)
 
 _Group = TypeVar("_Group", bound=Sequence[VarBind])
@@ -169,7 +172,6 @@ class Agent:
                 continue
             if not reply:
                 raise BadReply(self.name, "answered a GetBulk with nothing at all")
-            wanted = min(wanted + 1, _VARBINDS_PER_REPLY)
             for varbind, column in zip(reply, itertools.cycle(asked), strict=False):
                 root = roots[column]
                 if column not in live:
@@ -197,26 +199,34 @@ class Agent:
         return self.encoded_size(varbinds) <= self.max_size
 
     def batches(
-        self, groups: Sequence[_Group], *, max_varbinds: int = MAX_VARBINDS
-    ) -> list[list[VarBind]]:
+        self,
+        groups: Sequence[_Group],
+        *,
+        head: Sequence[VarBind] = (),
+        max_varbinds: int = MAX_VARBINDS,
+    ) -> list[list[_Group]]:
         """The groups (rows) in order, packed whole into as few messages as they fit in.
 
-        Raises TooLarge for a group that no message carries.
+        Every message has room for the varbinds of `head` before the groups. Raises TooLarge for a
+        group that no message carries.
         """
-        packed: list[list[VarBind]] = []
+        empty = self.encoded_size(()) + _LONGER_HEADERS + ber.varbinds_size(head)
+        room, places = self.max_size - empty, max_varbinds - len(head)
+        packed: list[list[_Group]] = []
+        octets = count = 0
         for group in groups:
-            if packed and self._room([*packed[-1], *group], max_varbinds):
-                packed[-1].extend(group)
-            elif self._room(group, max_varbinds):
-                packed.append(list(group))
-            elif len(group) > max_varbinds:
-                raise TooLarge("a group", len(group), max_varbinds, "varbinds")
-            else:
-                raise TooLarge("a group", self.encoded_size(group), self.max_size, "octets")
+            size = ber.varbinds_size(group)
+            if len(group) > places:
+                raise TooLarge("a group", len(group), places, "varbinds")
+            if size > room:
+                raise TooLarge("a group", empty + size, self.max_size, "octets")
+            if not packed or octets + size > room or count + len(group) > places:
+                packed.append([])
+                octets = count = 0
+            packed[-1].append(group)
+            octets += size
+            count += len(group)
         return packed
-
-    def _room(self, varbinds: Sequence[VarBind], max_varbinds: int) -> bool:
-        return len(varbinds) <= max_varbinds and self.fits(varbinds)
 
     def _columns_that_fit(self, live: list[int], last: list[Oid]) -> list[int]:
         asked = live[:_COLUMNS_AT_ONCE]

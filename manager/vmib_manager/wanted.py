@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -79,13 +79,21 @@ def _number(value: Any, lookup: Lookup) -> Any:
             return value
 
 
-def resolve(rows: Iterable[WantedRow], lookup: Lookup) -> dict[str, dict[tuple[Any, ...], Any]]:
-    """Table -> key -> row, all references replaced by the host's numbers."""
-    tables: dict[str, dict[tuple[Any, ...], Any]] = {}
+def numbered(
+    rows: Iterable[WantedRow], lookup: Lookup
+) -> Iterator[tuple[str, tuple[Any, ...], Any, Source]]:
+    """Table, key, row and source of each row, all references replaced by the host's numbers."""
     for wanted in rows:
         key = KEYS[wanted.table](*(_number(part, lookup) for part in wanted.key))
         row = wanted.row
         if wanted.references:
             row = replace(row, **{name: _number(ref, lookup) for name, ref in wanted.references})
-        tables.setdefault(wanted.table, {})[key] = row
+        yield wanted.table, key, row, wanted.source
+
+
+def resolve(rows: Iterable[WantedRow], lookup: Lookup) -> dict[str, dict[tuple[Any, ...], Any]]:
+    """Table -> key -> row, all references replaced by the host's numbers."""
+    tables: dict[str, dict[tuple[Any, ...], Any]] = {}
+    for table, key, row, _ in numbered(rows, lookup):
+        tables.setdefault(table, {})[key] = row
     return tables

@@ -241,6 +241,13 @@ def encode_varbinds(varbinds: Iterable[VarBind]) -> bytes:
     return tlv(SEQUENCE, b"".join(encoded))
 
 
+def varbinds_size(varbinds: Iterable[VarBind]) -> int:
+    """The octets of these varbinds in a VarBindList."""
+    return sum(
+        len(tlv(SEQUENCE, encode_oid(oid) + encode_value(value))) for oid, value in varbinds
+    )
+
+
 def header(data: bytes, at: int, end: int) -> tuple[int, int, int]:
     """The tag at `at`, and where its contents start and stop; they end at `end` at the latest."""
     start = at + 2

@@ -1,0 +1,208 @@
+"""What an agent says of its host: scalars, machines and their numbers, and the rows it has.
+
+A reading is taken with few datagrams: one GET tells the digest of the configuration
+(vmibTxnDigest), and rows are walked only where the digest is of something that the manager does
+not already know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vmib import canonical, objects, rows
+from vmib.errors import VmibError
+from vmib.schema import CONFIGURATION, DISCOVERED, SCALARS, TABLES, describe_key
+from vmib.smi import Column, Table
+from vmib.snmp import Oid, Value, VarBind
+
+from .client import Agent, BadReply
+from .seen import Key, Names, Reading, Scalars, SeenPif, SeenVif, SeenVm, is_default
+
+EMPTY_DIGEST = canonical.digest({}, {})
+"""vmibTxnDigest of a host that nobody has configured."""
+
+_CONSISTENT_TRIES = 5
+
+
+class KeepsChanging(VmibError):
+    """The configuration changed during every attempt to read it."""
+
+
+_SCALARS = {
+    "uuid": "vmibHostUuid",
+    "hypervisor": "vmibHostHypervisor",
+    "version": "vmibHostAgentVersion",
+    "capabilities": "vmibHostCapabilities",
+    "mode": "vmibHostAgentMode",
+    "hypervisor_status": "vmibHostHypervisorStatus",
+    "out_of_sync": "vmibHostRowsOutOfSync",
+    "spin_lock": "vmibTxnSpinLock",
+    "generation": "vmibTxnGeneration",
+    "digest": "vmibTxnDigest",
+    "last_change": "vmibTxnLastChange",
+    "last_change_by": "vmibTxnLastChangeBy",
+    "transaction": "vmibTxnCurrent",
+}
+
+
+async def read_scalars(agent: Agent) -> Scalars:
+    """One GET."""
+    leaves = [SCALARS[name] for name in _SCALARS.values()]
+    reply = await agent.get([(*leaf.oid, 0) for leaf in leaves])
+    values = {}
+    for field_name, leaf, varbind in zip(_SCALARS, leaves, reply, strict=True):
+        if varbind.value.is_exception:
+            raise BadReply(agent.name, f"has no {leaf.name}; it is no agent of VMIB-MIB")
+        values[field_name] = leaf.syntax.decode(raw_of(varbind.value))
+    return Scalars(**values)
+
+
+_NAME_COLUMNS = (
+    objects.vmibVmUuid,
+    objects.vmibVmName,
+    objects.vmibVmPresence,
+    objects.vmibVifMacAddress,
+    objects.vmibVifNumber,
+    objects.vmibPifName,
+    objects.vmibPifSpeed,
+    objects.vmibPifMacAddress,
+)
+
+
+async def read_names(agent: Agent) -> Names:
+    """Machines, interfaces and physical interfaces; one walk over their columns."""
+    walked = await agent.walk(*(column.oid for column in _NAME_COLUMNS))
+    uuid, name, presence, mac, number, pif, speed, pif_mac = (
+        _column(column, found) for column, found in zip(_NAME_COLUMNS, walked, strict=True)
+    )
+    vms = {
+        suffix[0]: SeenVm(uuid[suffix], name[suffix], found is not rows.VmPresence.absent)
+        for suffix, found in presence.items()
+        if suffix in uuid and suffix in name
+    }
+    vifs = {
+        rows.VifKey(suffix[0], suffix[1]): SeenVif(found, number[suffix])
+        for suffix, found in mac.items()
+        if suffix in number
+    }
+    pifs = {
+        suffix[0]: SeenPif(found, speed.get(suffix, 0), pif_mac.get(suffix, ""))
+        for suffix, found in pif.items()
+    }
+    return Names(vms, vifs, pifs)
+
+
+async def read_rows(agent: Agent) -> dict[str, dict[Key, Any]]:
+    """The configured rows of all tables; one walk over their writable columns."""
+    columns = [(table, column) for table in CONFIGURATION for column in table.writable]
+    walked = await agent.walk(*(column.oid for _, column in columns))
+    cells: dict[str, dict[Oid, dict[str, Any]]] = {}
+    for (table, column), found in zip(columns, walked, strict=True):
+        by_suffix = cells.setdefault(table.name, {})
+        for suffix, value in _column(column, found).items():
+            by_suffix.setdefault(suffix, {})[column.field] = value
+    return {
+        table.name: dict(_rows_of(table, cells[table.name]))
+        for table in CONFIGURATION
+        if cells.get(table.name)
+    }
+
+
+def _rows_of(table: Table, cells: Mapping[Oid, Mapping[str, Any]]) -> Iterable[tuple[Key, Any]]:
+    make, key_type = rows.ROWS[table.name], rows.KEYS[table.name]
+    whole = len(table.writable)
+    for suffix, fields in cells.items():
+        if len(fields) != whole:
+            continue  # the row came or went during the walk: the generation tells, see `read`
+        row = make(**fields)
+        if table.name not in DISCOVERED or not is_default(table, row):
+            yield key_type(*table.decode_index(suffix)), row
+
+
+async def read_oper(agent: Agent, table: Table) -> dict[Key, dict[str, Any]]:
+    """The read-only columns of a table: key -> field -> value."""
+    columns = [c for c in table.columns if c.access.readable and not c.access.writable]
+    walked = await agent.walk(*(column.oid for column in columns))
+    index = TABLES[table.augments] if table.augments else table
+    found: dict[Oid, dict[str, Any]] = {}
+    for column, varbinds in zip(columns, walked, strict=True):
+        for suffix, value in _column(column, varbinds).items():
+            found.setdefault(suffix, {})[column.field] = value
+    key_type = rows.KEYS[index.name]
+    return {key_type(*index.decode_index(suffix)): cells for suffix, cells in found.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfSync:
+    """A row that the system does not match; `name` is the row as people read it."""
+
+    table: str
+    key: Key
+    sync: rows.Sync
+    last_error: str
+
+    @property
+    def name(self) -> str:
+        """Table and key as people read them."""
+        return f"{self.table} {describe_key(TABLES[self.table], self.key)}"
+
+
+_SYNC = tuple(
+    (table, table.column("sync"), table.column("last_error"))
+    for table in TABLES.values()
+    if any(column.field == "sync" for column in table.columns)
+)
+
+
+async def read_out_of_sync(agent: Agent) -> list[OutOfSync]:
+    """All rows that are not inSync, in the order of the tables."""
+    roots = [column.oid for _, sync, error in _SYNC for column in (sync, error)]
+    walked = await agent.walk(*roots)
+    found = []
+    for position, (table, sync, error) in enumerate(_SYNC):
+        states = _column(sync, walked[2 * position])
+        errors = _column(error, walked[2 * position + 1])
+        index = TABLES[table.augments] if table.augments else table
+        for suffix, state in states.items():
+            if state is not rows.Sync.inSync:
+                key = rows.KEYS[index.name](*index.decode_index(suffix))
+                found.append(OutOfSync(index.name, key, state, errors.get(suffix, "")))
+    return found
+
+
+async def read(agent: Agent, settled: Callable[[Scalars, Names], bool] | None = None) -> Reading:
+    """A host at one moment.
+
+    Rows are not walked where nobody has configured any, nor where `settled` says that the digest
+    tells enough. Raises `KeepsChanging` when somebody changes the configuration again and again
+    meanwhile.
+    """
+    scalars = await read_scalars(agent)
+    for _ in range(_CONSISTENT_TRIES):
+        names = await read_names(agent)
+        if scalars.digest == EMPTY_DIGEST:
+            return Reading(scalars, names, {})
+        if settled is not None and settled(scalars, names):
+            return Reading(scalars, names, None)
+        found = await read_rows(agent)
+        after = await read_scalars(agent)
+        if (after.generation, after.digest) == (scalars.generation, scalars.digest):
+            return Reading(after, names, found)
+        scalars = after
+    raise KeepsChanging(
+        f"agent {agent.name}: its configuration changed {_CONSISTENT_TRIES} times while being "
+        "read; find out who else is changing it (vmib status)"
+    )
+
+
+def _column(column: Column, varbinds: Iterable[VarBind]) -> dict[Oid, Any]:
+    prefix = len(column.oid)
+    decode = column.syntax.decode
+    return {oid[prefix:]: decode(raw_of(value)) for oid, value in varbinds}
+
+
+def raw_of(value: Value) -> Any:
+    """The raw value of the protocol, as `vmib.smi` decodes it; exceptions have None."""
+    return value.value

@@ -1,0 +1,140 @@
+"""How hosts are: their agents, what does not match the system, configured beside read back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vmib import objects, rows
+from vmib.schema import TABLES
+from vmib.smi import Table
+
+from .client import Agent
+from .describe import Describer
+from .reading import read_names, read_oper, read_out_of_sync, read_rows, read_scalars
+from .seen import Key, Names, Scalars
+from .transaction import TxnView, view
+
+READ_BACK = ("rate", "delay", "jitter", "loss", "duplicate", "corrupt", "reorder")
+"""Fields of vmibShapeTable and vmibLinkTable whose value the kernel must have exactly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row by table and key, and as people read it."""
+
+    table: str
+    key: Key
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """A row that the system does not match.
+
+    `field` is empty where the row as a whole is concerned; `configured` and `actual` are values
+    with their units, for people. `waiting` rows are not wrong: what they are about is not there.
+    """
+
+    row: Row
+    sync: rows.Sync
+    reason: str
+    field: str = ""
+    configured: str = ""
+    actual: str = ""
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether the host fails to do what it is told."""
+        return self.sync is not rows.Sync.waiting
+
+
+@dataclass(frozen=True, slots=True)
+class HostStatus:
+    """One host; `scalars` is None and `error` says why where its agent cannot be asked."""
+
+    host: str
+    scalars: Scalars | None = None
+    machines: int = 0
+    running_vifs: int = 0
+    transaction: TxnView | None = None
+    deviations: tuple[Deviation, ...] = ()
+    error: str = ""
+
+
+async def host_status(host: str, agent: Agent) -> HostStatus:
+    """The status of one host; rows are only walked where any is out of sync."""
+    scalars = await read_scalars(agent)
+    names = await read_names(agent)
+    transaction = await view(agent, scalars.transaction) if scalars.transaction else None
+    found: tuple[Deviation, ...] = ()
+    if scalars.out_of_sync:
+        found = tuple(await _unsynced(agent, await _describer(agent, names)))
+    return HostStatus(
+        host=host,
+        scalars=scalars,
+        machines=sum(vm.present for vm in names.vms.values()),
+        running_vifs=sum(vif.number >= 0 for vif in names.vifs.values()),
+        transaction=transaction,
+        deviations=found,
+    )
+
+
+async def deviations(agent: Agent) -> list[Deviation]:
+    """Every row that the system does not match, and every value that reads back differently."""
+    names = await read_names(agent)
+    configured = await read_rows(agent)
+    describer = Describer(names, _labels(configured))
+    found = await _unsynced(agent, describer)
+    known = {(deviation.row.table, deviation.row.key) for deviation in found}
+    for table, oper in (
+        (objects.vmibShapeTable, objects.vmibShapeOperTable),
+        (objects.vmibLinkTable, objects.vmibLinkOperTable),
+    ):
+        if not configured.get(table.name):
+            continue
+        actual = await read_oper(agent, oper)
+        for key, row in configured[table.name].items():
+            if (table.name, key) not in known and key in actual:
+                found += _differences(table, key, row, actual[key], describer)
+    return found
+
+
+def _differences(
+    table: Table, key: Key, row: Any, actual: Mapping[str, Any], describer: Describer
+) -> Iterator[Deviation]:
+    for name in READ_BACK:
+        configured = getattr(row, name)
+        if configured != actual[name]:
+            column = table.column(name)
+            yield Deviation(
+                Row(table.name, key, describer.subject(table, key)),
+                actual["sync"],
+                actual["last_error"],
+                name,
+                describer.value(column, configured),
+                describer.value(column, actual[name]),
+            )
+
+
+async def _unsynced(agent: Agent, describer: Describer) -> list[Deviation]:
+    return [
+        Deviation(
+            Row(row.table, row.key, describer.subject(TABLES[row.table], row.key)),
+            row.sync,
+            row.last_error,
+        )
+        for row in await read_out_of_sync(agent)
+    ]
+
+
+async def _describer(agent: Agent, names: Names) -> Describer:
+    column = objects.vmibDomainName
+    (walked,) = await agent.walk(column.oid)
+    labels = {oid[-1]: str(column.syntax.decode(value.value or b"")) for oid, value in walked}
+    return Describer(names, labels)
+
+
+def _labels(configured: Mapping[str, Mapping[Key, Any]]) -> dict[int, str]:
+    return {key[0]: row.name for key, row in configured.get("vmibDomainTable", {}).items()}

@@ -1,0 +1,152 @@
+"""From a model, and what agents report of it, to its picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from vmib import rows, units
+
+from .client import Agent
+from .graph import Graph, GraphLink, GraphMachine, GraphSite, NodeState
+from .model import Attachment, Impairment, Link, Model, Site
+from .paths import PairPath, collapse
+from .reading import read_names, read_out_of_sync
+
+_WORST = (
+    NodeState.FAILED,
+    NodeState.DRIFTED,
+    NodeState.WAITING,
+    NodeState.PLANNED,
+    NodeState.IN_SYNC,
+)
+_OF_SYNC = {
+    rows.Sync.inSync: NodeState.IN_SYNC,
+    rows.Sync.pending: NodeState.WAITING,
+    rows.Sync.waiting: NodeState.WAITING,
+    rows.Sync.drifted: NodeState.DRIFTED,
+    rows.Sync.failed: NodeState.FAILED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class HostStates:
+    """The state of the machines of one host, and of the links that leave them, by machine name.
+
+    What is not named is in sync.
+    """
+
+    machines: frozenset[str] = frozenset()
+    rows: Mapping[str, NodeState] = field(default_factory=dict)
+    links: Mapping[tuple[str, str], NodeState] = field(default_factory=dict)
+
+
+async def states(agent: Agent) -> HostStates:
+    """What an agent reports of its machines and links (a link by machine and destination)."""
+    names = await read_names(agent)
+    of_machines: dict[str, list[NodeState]] = {}
+    of_links: dict[tuple[str, str], NodeState] = {}
+    for row in await read_out_of_sync(agent):
+        state = _OF_SYNC[row.sync]
+        if row.table in ("vmibDomainTable", "vmibSwitchTable", "vmibFilterTable"):
+            continue
+        vm = names.vms.get(row.key[0])
+        if vm is None:
+            continue
+        if row.table == "vmibLinkTable":
+            of_links[vm.name, str(row.key[3])] = state
+        else:
+            of_machines.setdefault(vm.name, []).append(state)
+    return HostStates(
+        machines=frozenset(vm.name for vm in names.vms.values() if vm.present),
+        rows={name: worst(found) for name, found in of_machines.items()},
+        links=of_links,
+    )
+
+
+def worst(found: Iterable[NodeState]) -> NodeState:
+    """The state to show for several."""
+    return min(found, key=_WORST.index, default=NodeState.PLANNED)
+
+
+def graph(model: Model, found: Mapping[str, HostStates] | None = None) -> Graph:
+    """The picture; without `found` everything is planned. Hosts that are missing are failed."""
+    sites = tuple(_site(model, site, found) for site in model.virtual.sites)
+    of_links = {} if found is None else _link_states(collapse(model), found)
+    links = tuple(
+        GraphLink(
+            link.a.name,
+            link.b.name,
+            label(link),
+            NodeState.PLANNED if found is None else of_links.get(link, NodeState.IN_SYNC),
+        )
+        for link in model.virtual.links
+    )
+    title = f"{model.virtual.file.rsplit('/', 1)[-1]} on {model.real.file.rsplit('/', 1)[-1]}"
+    routers = tuple(router.id for router in model.virtual.routers)
+    return Graph(title, sites, routers, links)
+
+
+def _site(model: Model, site: Site, found: Mapping[str, HostStates] | None) -> GraphSite:
+    bordering = {end.name for link in model.virtual.links for end in (link.a, link.b)}
+    machines = []
+    for attachment in _attachments(model, site):
+        member, host = attachment.member, attachment.machine.host
+        machines.append(
+            GraphMachine(
+                member.machine,
+                host,
+                str(member.addresses[0]) if member.addresses else "",
+                member.gateway or member.machine in bordering,
+                NodeState.PLANNED if found is None else _state(member.machine, found.get(host)),
+            )
+        )
+    return GraphSite(site.id, " ".join(map(str, site.subnets)), tuple(machines))
+
+
+def _attachments(model: Model, site: Site) -> Iterable[Attachment]:
+    for member in site.members:
+        for attachment in model.attachments.get(member.machine, ()):
+            if attachment.member is member:
+                yield attachment
+
+
+def _state(machine: str, found: HostStates | None) -> NodeState:
+    if found is None or machine not in found.machines:
+        return NodeState.FAILED
+    return found.rows.get(machine, NodeState.IN_SYNC)
+
+
+def _link_states(
+    pairs: Iterable[PairPath], found: Mapping[str, HostStates]
+) -> dict[Link, NodeState]:
+    """The state of each link: the worst of the rows of all paths that lead through it."""
+    states_of: dict[Link, list[NodeState]] = {}
+    for pair in pairs:
+        host = found.get(pair.a.machine.host)
+        for address in pair.a.addresses_towards(pair.b):
+            state = NodeState.FAILED
+            if host is not None:
+                key = (pair.a.member.machine, str(address))
+                state = host.links.get(key, NodeState.IN_SYNC)
+            for link in pair.links:
+                states_of.setdefault(link, []).append(state)
+    return {link: worst(states) for link, states in states_of.items()}
+
+
+def label(link: Link) -> str:
+    """What a link does, in a few words; both directions where they differ."""
+    there, back = impairment_label(link.ab), impairment_label(link.ba)
+    return there if there == back else f"{there} / {back}"
+
+
+def impairment_label(impairment: Impairment) -> str:
+    """Rate, delay and loss in a few words."""
+    parts = []
+    if impairment.rate:
+        parts.append(units.format_rate(impairment.rate))
+    if impairment.delay:
+        parts.append(units.format_time(impairment.delay))
+    if impairment.loss:
+        parts.append(f"{units.format_probability(impairment.loss)} loss")
+    return " ".join(parts) or "unlimited"
