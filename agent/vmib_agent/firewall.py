@@ -35,6 +35,7 @@ from .iptables import (
     ICMPV6,
     PREFIX,
     SCTP,
+    TAG_SYSCTLS,
     TCP,
     UDP,
     Chain,
@@ -100,12 +101,13 @@ class Firewall:
         Raises `Unavailable` if the kernel cannot be asked.
         """
         found: dict[tuple[int, int], tuple[int, int]] = {}
-        for _, entries in _our_chains():
-            for entry, counted in entries:
+        for chain, entries in _our_chains():
+            for entry, raw in entries:
                 match entry.owner if isinstance(entry, Rule) else None:
                     case ("filter", int(domain), int(priority)):
                         packets, octets = found.get((domain, priority), (0, 0))
-                        total = packets + counted.packets, octets + counted.octets
+                        more = iptables_entries.counters(raw, chain.family)
+                        total = packets + more.packets, octets + more.octets
                         found[domain, priority] = total
         return found
 
@@ -128,8 +130,8 @@ class Firewall:
             done += len(steps)
 
 
-def _our_chains() -> Iterator[tuple[Chain, list[tuple[Entry, iptables_entries.Counters]]]]:
-    """Our chains and the built-in ones, with all of their rules."""
+def _our_chains() -> Iterator[tuple[Chain, list[tuple[Entry, bytes]]]]:
+    """Our chains and the built-in ones, with all of their rules and the octets of these."""
     for family, command in COMMANDS.items():
         for name in BUILT_IN.keys() & existing_tables(family):
             try:
@@ -141,12 +143,9 @@ def _our_chains() -> Iterator[tuple[Chain, list[tuple[Entry, iptables_entries.Co
                 raise Unavailable(f"{command} -t {name}", error.strerror or "") from error
 
 
-def _entries(table: Table, chain: Chain) -> list[tuple[Entry, iptables_entries.Counters]]:
+def _entries(table: Table, chain: Chain) -> list[tuple[Entry, bytes]]:
     return [
-        (
-            iptables_entries.decode(raw, target, chain.family),
-            iptables_entries.counters(raw, chain.family),
-        )
+        (iptables_entries.decode(raw, target, chain.family), raw)
         for raw, target in table.entries(chain.name)
     ]
 
@@ -243,7 +242,7 @@ def _sysctl_path(name: str) -> Path:
 def _sysctls() -> dict[str, int]:
     """Those of the settings that vMIB may need which this kernel has."""
     found = {}
-    for name in (*BRIDGE_SYSCTLS.values(), *FORWARDING_SYSCTLS.values()):
+    for name in (*BRIDGE_SYSCTLS.values(), *TAG_SYSCTLS, *FORWARDING_SYSCTLS.values()):
         with suppress(FileNotFoundError):
             found[name] = int(_sysctl_path(name).read_text())
     return found

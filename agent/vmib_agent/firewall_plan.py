@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from vmib.errors import Unavailable
 
-from .iptables import BUILT_IN, COMMANDS, Chain, Entry, Rule, Ruleset
+from .iptables import BUILT_IN, COMMANDS, Chain, Entry, Owner, Rule, Ruleset
 from .scope import FIREWALL
 
 
@@ -21,16 +21,39 @@ def _command(chain: Chain) -> str:
     return f"{COMMANDS[chain.family]}{table}"
 
 
-@dataclass(frozen=True, slots=True)
-class NewChain:
-    """Make a chain of ours, empty."""
+class _Step:
+    """What all steps have in common."""
 
-    chain: Chain
+    __slots__ = ()
 
     @property
     def subject(self) -> str:
         """The packet filter."""
         return FIREWALL
+
+    @property
+    def owner(self) -> Owner | None:
+        """Whose rule alone the step is about, see `iptables.Rule.owner`."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _RuleStep(_Step):
+    chain: Chain
+    position: int
+    entry: Entry
+
+    @property
+    def owner(self) -> Owner | None:
+        """Whose rule it is."""
+        return self.entry.owner if isinstance(self.entry, Rule) else None
+
+
+@dataclass(frozen=True, slots=True)
+class NewChain(_Step):
+    """Make a chain of ours, empty."""
+
+    chain: Chain
 
     def describe(self) -> str:
         """The step as an iptables command."""
@@ -38,17 +61,8 @@ class NewChain:
 
 
 @dataclass(frozen=True, slots=True)
-class InsertRule:
+class InsertRule(_RuleStep):
     """Put a rule into a chain of ours so that it has this position, counted from 0."""
-
-    chain: Chain
-    position: int
-    entry: Entry
-
-    @property
-    def subject(self) -> str:
-        """The packet filter."""
-        return FIREWALL
 
     def describe(self) -> str:
         """The step as an iptables command, where positions count from 1."""
@@ -56,17 +70,8 @@ class InsertRule:
 
 
 @dataclass(frozen=True, slots=True)
-class DeleteRule:
+class DeleteRule(_RuleStep):
     """Remove the rule at this position, counted from 0, from a chain of ours."""
-
-    chain: Chain
-    position: int
-    entry: Entry
-
-    @property
-    def subject(self) -> str:
-        """The packet filter."""
-        return FIREWALL
 
     def describe(self) -> str:
         """The step as an iptables command."""
@@ -75,17 +80,12 @@ class DeleteRule:
 
 
 @dataclass(frozen=True, slots=True)
-class PutJumps:
+class PutJumps(_Step):
     """Make `after` the only jumps of ours in a built-in chain, at its head."""
 
     chain: Chain
     before: tuple[Entry, ...]
     after: tuple[Entry, ...]
-
-    @property
-    def subject(self) -> str:
-        """The packet filter."""
-        return FIREWALL
 
     def describe(self) -> str:
         """The step as iptables commands."""
@@ -99,15 +99,10 @@ class PutJumps:
 
 
 @dataclass(frozen=True, slots=True)
-class FlushChain:
+class FlushChain(_Step):
     """Remove all rules of a chain of ours."""
 
     chain: Chain
-
-    @property
-    def subject(self) -> str:
-        """The packet filter."""
-        return FIREWALL
 
     def describe(self) -> str:
         """The step as an iptables command."""
@@ -115,15 +110,10 @@ class FlushChain:
 
 
 @dataclass(frozen=True, slots=True)
-class DeleteChain:
+class DeleteChain(_Step):
     """Remove an empty chain of ours."""
 
     chain: Chain
-
-    @property
-    def subject(self) -> str:
-        """The packet filter."""
-        return FIREWALL
 
     def describe(self) -> str:
         """The step as an iptables command."""
@@ -131,16 +121,11 @@ class DeleteChain:
 
 
 @dataclass(frozen=True, slots=True)
-class SetSysctl:
+class SetSysctl(_Step):
     """Give a setting of the network namespace a value."""
 
     name: str
     value: int
-
-    @property
-    def subject(self) -> str:
-        """The packet filter."""
-        return FIREWALL
 
     def describe(self) -> str:
         """The step as a sysctl command."""

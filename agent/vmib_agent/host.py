@@ -29,14 +29,14 @@ from .network_kernel import Pif
 from .notices import Notices, Send
 from .ports import Hypervisor, Presence
 from .readings import Readings
-from .scope import FIREWALL, Scope, Target, scope_of
+from .scope import Scope, Target, scope_of
 from .service import Missing, SetRefused, Value, VarBind
 from .shaper import ALL
 from .shapingstate import ShapedVif
 from .state import Intent, Now, State
 from .statefile import StateFile, StateUnreadable, without_volatile
 from .sync import Drift, rows_of_subject
-from .target import Obstruction, TreeCache, compile_target, ifb_name
+from .target import Obstruction, TargetCache, compile_target, ifb_name
 from .transactions import Decision, Event
 from .view import View
 from .world import ROW_STATUS, KnownVif, KnownVm, Problem, World, changed_keys
@@ -74,7 +74,7 @@ class Host:
         self._clock = clock
         self.uptime = uptime
         self._present: Mapping[str, Device] = {}
-        self._cache = TreeCache()
+        self._cache = TargetCache()
         self._target = Target()
         self._wish = Wish()
         self._drift = Drift()
@@ -442,8 +442,8 @@ class Host:
         found = self._kernel.drifted_network(self._target, chosen)
         self._note_drift(self._drift.network(found, places, self._wish))
         if self._ticks % FIREWALL_TICKS == 0:
-            difference = self._kernel.drifted_rules(self._target)
-            self._note_drift(self._drift.single(FIREWALL, difference, self.state.intent))
+            differences = self._kernel.drifted_rules(self._target)
+            self._note_drift(self._drift.rules(differences, self.state.intent))
 
     def _compare_vifs(self, vifs: Iterable[ShapedVif]) -> None:
         compared = list(vifs)

@@ -38,6 +38,12 @@ BRIDGE_SYSCTLS = {
 }
 """Whether bridged packets of a family meet its rules; br_netfilter has these settings."""
 
+TAG_SYSCTLS = (
+    "net.bridge.bridge-nf-filter-vlan-tagged",
+    "net.bridge.bridge-nf-filter-pppoe-tagged",
+)
+"""Whether they do so behind a VLAN tag or a PPPoE header that a guest put before them."""
+
 FORWARDING_SYSCTLS = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
 
 TCP, UDP, ICMPV6, SCTP = 6, 17, 58, 132

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, NamedTuple
 
@@ -287,6 +288,12 @@ def _network(address: bytes, mask: bytes, form: _Family) -> Network:
     return form.network((address, int.from_bytes(mask, "big").bit_count()))
 
 
+@lru_cache(maxsize=256)
+def _named(target: str) -> bytes:
+    """The target of a verdict or a jump as `encode` writes it."""
+    return _extension(target, bytes(4)).octets()
+
+
 def decode(raw: bytes, target: str, family: int) -> Entry:
     """The rule of an entry as libiptc hands it out, `target` being what iptc_get_target says.
 
@@ -295,20 +302,39 @@ def decode(raw: bytes, target: str, family: int) -> Entry:
     """
     form = _FAMILIES[family]
     _, target_at, end, *_ = form.tail.unpack_from(raw, form.header.size)
-    found = list(_extensions(raw, form.size, target_at))
-    (last,) = _extensions(raw, target_at, end)
-    named = _extension(target, bytes(4)) if last.name in ("", *_STANDARD_TARGETS) else last
-    tail = form.tail.pack(0, target_at, target_at + len(named.octets()), 0, 0, 0)
-    head = raw[: form.header.size] + tail
-    plain = head + b"".join(part.octets() for part in (*found, named))
+    matches = _clean(raw, form.size, target_at)
+    named = _clean(raw, target_at, end)
+    if _text(named[2:31]) in ("", *_STANDARD_TARGETS):
+        named = _named(target)
+    tail = form.tail.pack(0, target_at, target_at + len(named), 0, 0, 0)
+    return _entry(raw[: form.header.size] + tail + matches + named, family)
+
+
+def _clean(raw: bytes, start: int, end: int) -> bytes:
+    """Matches or a target without what the kernel leaves as it was behind their names."""
+    parts = []
+    while start < end:
+        size, name, revision = _EXTENSION.unpack_from(raw, start)
+        parts.append(_EXTENSION.pack(size, name[: name.index(0)], revision))
+        parts.append(raw[start + _EXTENSION.size : start + size])
+        start += size
+    return b"".join(parts)
+
+
+@lru_cache(maxsize=65536)
+def _entry(plain: bytes, family: int) -> Entry:
+    """The rule of these octets; kept, because most rules are read again and again."""
+    form = _FAMILIES[family]
+    _, target_at, end, *_ = form.tail.unpack_from(plain, form.header.size)
     try:
-        fields: dict[str, Any] = _read_header(raw, form)
-        for match in found:
+        fields: dict[str, Any] = _read_header(plain, form)
+        for match in _extensions(plain, form.size, target_at):
             fields |= _READERS[match.name](match.data)
-        if named.name == "REJECT":
-            (code,) = struct.unpack_from("=I", named.data)
+        (target,) = _extensions(plain, target_at, end)
+        if target.name == "REJECT":
+            (code,) = struct.unpack_from("=I", target.data)
             fields["reject"] = {number: name for name, number in form.rejects.items()}[code]
-        rule = Rule(target=target, **fields)
+        rule = Rule(target=target.name, **fields)
         return rule if encode(rule, family) == plain else Unknown(plain)
     except (KeyError, ValueError, struct.error):
         return Unknown(plain)

@@ -20,10 +20,11 @@ against the packet: rules of others in FORWARD still see it.
 Limits, all of them iptables':
 
 - There is no connection state: answers need a filter of their own, as in the paper.
-- ARP is not IP and always passes. Neighbour discovery is to IPv6 what ARP is to IPv4, so where the
-  default is drop it passes too, and only that: solicitations (router, neighbour) and neighbour
-  advertisements may leave, advertisements (router, neighbour) and neighbour solicitations may
-  enter. A machine can thus not announce itself as a router beyond its domain.
+- ARP is not IP and always passes, as does every other protocol of Ethernet. Neighbour discovery
+  is to IPv6 what ARP is to IPv4, so where the default is drop it passes too, and only that:
+  solicitations (router, neighbour) and neighbour advertisements may leave, advertisements
+  (router, neighbour) and neighbour solicitations may enter. A machine can thus not announce
+  itself as a router beyond its domain.
 - Routed packets do not yet have an outgoing bridge port. They count as going to a vif if they go
   to one of its addresses or, for the domain, if they leave by a bridge that has ports of this
   domain only and no uplink (`Routed`, `Nat`). A toVm filter for one vif therefore needs an
@@ -59,6 +60,7 @@ from .iptables import (
     JUMP_COMMENT,
     PORT_PROTOCOLS,
     PREFIX,
+    TAG_SYSCTLS,
     TCP,
     UDP,
     Chain,
@@ -97,6 +99,10 @@ class Member:
     vm: int
     vif: int
     bridge: str = ""
+
+    def column(self, name: str) -> str:
+        """The instance of a column of this row, as messages name it."""
+        return f"vmibVif{name}.{self.vm}.{self.vif}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +178,7 @@ def compile_rules(
     for family in COMMANDS:
         found = _Compiler(host, family).chains(closed)
         if any(rule.physdev_in or rule.physdev_out for rules in found.values() for rule in rules):
-            sysctls[BRIDGE_SYSCTLS[family]] = 1
+            sysctls |= dict.fromkeys((BRIDGE_SYSCTLS[family], *TAG_SYSCTLS), 1)
         chains |= {Chain(family, "filter", name): rules for name, rules in found.items()}
         chains |= {Chain(family, "nat", name): rules for name, rules in _nat(nats, family).items()}
         if any(switch.network.version == family for switch in switches):
@@ -204,15 +210,16 @@ def _check(host: _Host) -> None:
     known = {0, *(domain.index for domain in host.domains)}
     devices: set[str] = set()
     for member in host.members:
-        where = f"{member.vm}.{member.vif}"
         if not _DEVICE.fullmatch(member.device) or member.device in devices:
             allowed = "a device of its own, 1 to 15 letters, digits, '_', '.' or '-'"
-            raise ValueRefused(f"host device of vif {where}", member.device, allowed)
+            raise ValueRefused(member.column("HostName"), member.device, allowed)
         devices.add(member.device)
         if not _MAC.fullmatch(member.mac):
-            raise ValueRefused(f"vmibVifMac.{where}", member.mac, "aa:bb:cc:dd:ee:ff, lower case")
+            allowed = "aa:bb:cc:dd:ee:ff, lower case"
+            raise ValueRefused(member.column("MacAddress"), member.mac, allowed)
         if member.domain not in known:
-            raise ValueRefused(f"domain of vif {where}", member.domain, "an existing domain, or 0")
+            allowed = "an existing domain, or 0"
+            raise ValueRefused(member.column("Domain"), member.domain, allowed)
     for row in host.filters:
         if row.domain not in known:
             raise ValueRefused(row.column("Domain"), row.domain, "an existing domain, or 0")

@@ -16,6 +16,7 @@ from vmib.errors import Unavailable
 from . import network_plan, shapingstate
 from .firewall import Firewall
 from .firewall import diff as firewall_diff
+from .iptables import Owner
 from .network_kernel import HostNetwork
 from .ports import ApplyError, Guest, Operation
 from .scope import Scope, Target
@@ -159,10 +160,16 @@ class HostKernel:
             found.setdefault(subject, f"missing: {step.describe()}")
         return found
 
-    def drifted_rules(self, target: Target) -> str:
-        """The first difference of the packet filter from the target, or ""."""
-        steps = firewall_diff(target.rules, self.firewall.read())
-        return f"missing: {steps[0].describe()}" if steps else ""
+    def drifted_rules(self, target: Target) -> dict[Owner | None, str]:
+        """What differs from the target: the owner of a rule, or None -> the first difference."""
+        try:
+            steps = firewall_diff(target.rules, self.firewall.read())
+        except Unavailable as refusal:
+            return {None: str(refusal)}
+        found: dict[Owner | None, str] = {}
+        for step in steps:
+            found.setdefault(step.owner, f"missing: {step.describe()}")
+        return found
 
 
 def _first_difference(vif: ShapedVif, wanted: VifState, actual: VifState) -> str:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from typing import Literal, TypeAlias
 
 from vmib.rows import Direction, ShapeKey, VifKey
 
 from .desired import RowKey, Wish
+from .iptables import Owner
 from .network import HOST
+from .scope import FIREWALL
 from .shapingstate import ShapedVif
 from .state import Intent
 
-_FIREWALL_TABLES = ("vmibFilterTable", "vmibDomainTable")
+_RULES_TABLES = ("vmibFilterTable", "vmibDomainTable", "vmibSwitchTable")
+
+_Section: TypeAlias = Literal["shaping", "network", "rules"]
 
 
 def rows_of_subject(wish: Wish, subject: str) -> tuple[RowKey, ...]:
@@ -29,28 +34,33 @@ class Drift:
     """Rows that were applied and that the system no longer matches, with the first difference.
 
     Each look replaces what an earlier look at the same things found; the answer of a look says
-    which rows began (True) and which ceased (False) to drift.
+    which rows began (True) and which ceased (False) to drift. A row of several sections (a switch
+    is a bridge and has rules) drifts as long as one of them does.
     """
 
     def __init__(self) -> None:
-        self._rows: dict[RowKey, tuple[str, str]] = {}
+        self._found: dict[_Section, dict[RowKey, tuple[str, str]]] = {
+            "shaping": {},
+            "network": {},
+            "rules": {},
+        }
 
     def of(self, row: RowKey) -> str | None:
         """The difference that makes a row drift, or None."""
-        found = self._rows.get(row)
-        return None if found is None else found[1]
+        return next((found[row][1] for found in self._found.values() if row in found), None)
 
     def rows(self) -> set[RowKey]:
         """All rows that drift."""
-        return set(self._rows)
+        return {row for found in self._found.values() for row in found}
 
     def subjects(self) -> set[str]:
         """What a change has to look at besides what it changes."""
-        return {subject for subject, _ in self._rows.values()}
+        return {subject for found in self._found.values() for subject, _ in found.values()}
 
     def clear(self) -> None:
         """Everything has been made right."""
-        self._rows.clear()
+        for found in self._found.values():
+            found.clear()
 
     def vifs(
         self,
@@ -72,7 +82,7 @@ class Drift:
                 if difference:
                     for row in {*rows, shape}:
                         now[row] = (vif.device, difference)
-        return self._replace(now, looked)
+        return self._replace("shaping", now, looked)
 
     def network(
         self, found: Mapping[str, str], places: Collection[str], wish: Wish
@@ -86,24 +96,40 @@ class Drift:
         others = {
             row for subject, rows in wish.owners.items() if not _is_guest(subject) for row in rows
         }
-        return self._replace(now, guests | others)
+        return self._replace("network", now, guests | others)
 
-    def single(self, subject: str, difference: str, intent: Intent) -> dict[RowKey, bool]:
-        """A look at the packet filter as a whole."""
-        rows = {RowKey(table, key) for table in _FIREWALL_TABLES for key in intent.get(table, {})}
-        now = dict.fromkeys(rows, (subject, difference)) if difference else {}
-        return self._replace(now, rows)
+    def rules(self, found: Mapping[Owner | None, str], intent: Intent) -> dict[RowKey, bool]:
+        """A look at the packet filter: the owner of a rule, or None for all -> the difference."""
+        filtered = {RowKey(table, key) for table in _RULES_TABLES for key in intent.get(table, {})}
+        now: dict[RowKey, tuple[str, str]] = {}
+        for owner, difference in found.items():
+            row = _row_of(owner)
+            for concerned in {row} if row in filtered else filtered:
+                now.setdefault(concerned, (FIREWALL, difference))
+        return self._replace("rules", now, self._found["rules"].keys() | filtered)
 
     def _replace(
-        self, now: Mapping[RowKey, tuple[str, str]], looked: Collection[RowKey]
+        self,
+        section: _Section,
+        now: Mapping[RowKey, tuple[str, str]],
+        looked: Collection[RowKey],
     ) -> dict[RowKey, bool]:
-        before = {row for row in looked if row in self._rows}
-        changes = {row: True for row in now if row not in self._rows}
-        for row in before - now.keys():
-            del self._rows[row]
-            changes[row] = False
-        self._rows.update(now)
-        return changes
+        before = self.rows()
+        known = self._found[section]
+        for row in looked:
+            known.pop(row, None)
+        known.update(now)
+        after = self.rows()
+        return dict.fromkeys(after - before, True) | dict.fromkeys(before - after, False)
+
+
+def _row_of(owner: Owner | None) -> RowKey | None:
+    match owner:
+        case ("filter", *key):
+            return RowKey("vmibFilterTable", tuple(key))
+        case ("domain", *key):
+            return RowKey("vmibDomainTable", tuple(key))
+    return None
 
 
 def _is_guest(subject: str) -> bool:

@@ -7,7 +7,7 @@ can say) becomes a `Problem` that names the row, and the rest is compiled all th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from typing import Any
 
@@ -49,11 +49,24 @@ class Obstruction:
     unavailable: bool
 
 
-class TreeCache:
-    """Compiled trees, kept while what they were compiled from stays the same."""
+@dataclass(frozen=True, slots=True)
+class _Isolation:
+    """All that the packet filter is compiled from."""
+
+    members: tuple[isolation.Member, ...]
+    domains: tuple[isolation.Domain, ...]
+    filters: tuple[isolation.Filter, ...]
+    nats: tuple[isolation.Nat, ...]
+    routed: tuple[isolation.Routed, ...]
+    closed: tuple[str, ...]
+
+
+class TargetCache:
+    """What was compiled, kept while what it was compiled from stays the same."""
 
     def __init__(self) -> None:
         self._trees: dict[tuple[VifKey, Direction], tuple[Shaped, Tree]] = {}
+        self._rules: tuple[_Isolation, Ruleset, list[Obstruction]] | None = None
 
     def tree(self, place: tuple[VifKey, Direction], shaped: Shaped) -> Tree:
         """The tree of one direction; raises what `compile_tree` raises."""
@@ -64,16 +77,26 @@ class TreeCache:
         self._trees[place] = shaped, tree
         return tree
 
+    def rules(self, wanted: _Isolation) -> tuple[Ruleset, list[Obstruction]]:
+        """The packet filter, and the rows that stand in its way."""
+        if self._rules is None or self._rules[0] != wanted:
+            self._rules = wanted, *_compile_rules(wanted)
+        _, rules, obstructions = self._rules
+        return rules, obstructions
 
-def compile_target(rows: Rows, wanted: Wish, cache: TreeCache) -> tuple[Target, list[Obstruction]]:
+
+def compile_target(
+    rows: Rows, wanted: Wish, cache: TargetCache
+) -> tuple[Target, list[Obstruction]]:
     """The target of the kernel, and what stands in the way of it."""
     obstructions: list[Obstruction] = []
     shaping = _shaping(rows, wanted, cache, obstructions)
-    return Target(shaping, wanted.network, _rules(rows, obstructions)), obstructions
+    rules, in_the_way = cache.rules(_isolation(rows))
+    return Target(shaping, wanted.network, rules), [*obstructions, *in_the_way]
 
 
 def _shaping(
-    rows: Rows, wanted: Wish, cache: TreeCache, obstructions: list[Obstruction]
+    rows: Rows, wanted: Wish, cache: TargetCache, obstructions: list[Obstruction]
 ) -> Mapping[ShapedVif, VifState]:
     trees: dict[VifKey, dict[Direction, Tree]] = {vif: {} for vif in rows.inventory.vifs}
     for (vif, direction), shaped in wanted.shaped.items():
@@ -98,7 +121,7 @@ def _blamed(shaped: Shaped, name: str) -> RowKey:
     return next((row for row in shaped.rows if row.table == prefix), shaped.rows[0])
 
 
-def _rules(rows: Rows, obstructions: list[Obstruction]) -> Ruleset:
+def _isolation(rows: Rows) -> _Isolation:
     domains = [
         isolation.Domain(
             key[0],
@@ -107,13 +130,7 @@ def _rules(rows: Rows, obstructions: list[Obstruction]) -> Ruleset:
         )
         for key, row in rows.intent.get("vmibDomainTable", {}).items()
     ]
-    filters = {
-        RowKey("vmibFilterTable", key): _filter(key, row)
-        for key, row in rows.intent.get("vmibFilterTable", {}).items()
-    }
-    if not domains and not filters and not rows.intent.get("vmibSwitchTable"):
-        return Ruleset()
-    members = _members(rows)
+    filters = [_filter(key, row) for key, row in rows.intent.get("vmibFilterTable", {}).items()]
     nats, routed, closed = [], [], []
     for row in rows.intent.get("vmibSwitchTable", {}).values():
         switch: Switch = row
@@ -125,25 +142,48 @@ def _rules(rows: Rows, obstructions: list[Obstruction]) -> Ruleset:
                 nats.append(isolation.Nat(switch.name, network))
             else:
                 routed.append(isolation.Routed(switch.name, network))
+    members = _members(rows) if domains or filters else []
+    return _Isolation(
+        tuple(members),
+        tuple(domains),
+        tuple(filters),
+        tuple(nats),
+        tuple(routed),
+        tuple(closed),
+    )
+
+
+def _compile_rules(wanted: _Isolation) -> tuple[Ruleset, list[Obstruction]]:
+    obstructions: list[Obstruction] = []
     while True:
         try:
-            return isolation.compile_rules(members, domains, filters.values(), nats, routed, closed)
+            rules = isolation.compile_rules(
+                wanted.members,
+                wanted.domains,
+                wanted.filters,
+                wanted.nats,
+                wanted.routed,
+                wanted.closed,
+            )
         except (ValueRefused, Unavailable) as refusal:
-            blamed = _blamed_filter(filters, refusal.name)
-            if blamed is None:
-                raise
+            row, wanted = _without_the_blamed(wanted, refusal.name)
             unavailable = isinstance(refusal, Unavailable)
-            obstructions.append(Obstruction(blamed, str(refusal), unavailable))
-            del filters[blamed]
+            obstructions.append(Obstruction(row, str(refusal), unavailable))
+        else:
+            return rules, obstructions
 
 
-def _blamed_filter(filters: Mapping[RowKey, isolation.Filter], name: str) -> RowKey | None:
-    """The filter whose column an error names, such as `vmibFilterProtocol.1.100`."""
-    _, _, instance = name.partition(".")
-    for row, filter_ in filters.items():
-        if instance == f"{filter_.domain}.{filter_.priority}":
-            return row
-    return None
+def _without_the_blamed(wanted: _Isolation, name: str) -> tuple[RowKey, _Isolation]:
+    """The row whose column an error names, such as `vmibFilterProtocol.1.100`, and the rest."""
+    column, _, instance = name.partition(".")
+    first, second = map(int, instance.split("."))
+    if column.startswith("vmibFilter"):
+        filters = tuple(
+            row for row in wanted.filters if (row.domain, row.priority) != (first, second)
+        )
+        return RowKey("vmibFilterTable", (first, second)), replace(wanted, filters=filters)
+    members = tuple(vif for vif in wanted.members if (vif.vm, vif.vif) != (first, second))
+    return RowKey("vmibVifTable", (first, second)), replace(wanted, members=members)
 
 
 def _members(rows: Rows) -> list[isolation.Member]:
