@@ -6,10 +6,12 @@ the reader's light or dark theme, and names everything in text, so that it can b
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from xml.sax.saxutils import escape, quoteattr
+
+from vmib.errors import ValueRefused
 
 
 class NodeState(Enum):
@@ -319,3 +321,16 @@ def dot(graph: Graph) -> str:
         attributes = f"label={_quoted(link.label)}, color={_DOT_COLOURS[link.state]}"
         lines.append(f"  {_quoted(link.a)} -- {_quoted(link.b)} [{attributes}];")
     return "\n".join([*lines, "}", ""])
+
+
+_WRITERS: Mapping[str, Callable[[Graph], str]] = {"svg": svg, "dot": dot}
+
+FORMATS = tuple(_WRITERS)
+"""The formats of a picture."""
+
+
+def render(graph: Graph, form: str) -> str:
+    """The picture in one of `FORMATS`; raises ValueRefused for another."""
+    if form not in _WRITERS:
+        raise ValueRefused("format of a picture", form, " or ".join(FORMATS))
+    return _WRITERS[form](graph)

@@ -23,6 +23,7 @@ from .apply import ApplyResult, Options, Tell
 from .capabilities import check_capabilities
 from .client import Agent, Client
 from .credentials import Community, Credentials
+from .discover import FoundHost, found_host
 from .findings import Finding, error
 from .graph import Graph
 from .model import Model, Real, Source
@@ -123,7 +124,7 @@ class AsyncManager:
         findings += check_capabilities(rows, capabilities)
         findings += check_presence(model, {host: seen.names for host, seen in readings.items()})
         if checks.has_errors(findings):
-            return Plan({}, tuple(findings))
+            return Plan({}, tuple(findings), tuple(failed))
         hosts = {host: _planned(host, rows[host], reading) for host, reading in readings.items()}
         return Plan(hosts, tuple(findings))
 
@@ -131,7 +132,7 @@ class AsyncManager:
         """What has to change for the agents' hosts to have no configuration at all."""
         readings, failed = await self._on_all(lambda host, agent: read(agent))
         if failed:
-            return Plan({}, tuple(self._unreachable(failed)))
+            return Plan({}, tuple(self._unreachable(failed)), tuple(failed))
         return Plan({host: _planned(host, (), reading) for host, reading in readings.items()})
 
     async def apply(
@@ -176,6 +177,11 @@ class AsyncManager:
             host: ended[host] if host in ended else pending.Ended(0, None, str(failed[host]))
             for host in self.agents
         }
+
+    async def discover(self) -> tuple[dict[str, FoundHost], dict[str, VmibError]]:
+        """What agents report of their hosts and machines; and the hosts that cannot be asked."""
+        addresses = {host.id: host.agent for host in self.real.hosts}
+        return await self._on_all(lambda host, agent: found_host(host, addresses[host], agent))
 
     async def topology(self, model: Model) -> Graph:
         """The picture of a model, coloured by the state that the agents report."""

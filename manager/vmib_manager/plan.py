@@ -93,11 +93,13 @@ class HostPlan:
 class Plan:
     """What changes on all hosts, and what was found on the way.
 
-    A plan with errors among its findings is not carried out.
+    A plan with errors among its findings is not carried out. `unreachable` are the hosts whose
+    agents could not be asked, which is an error too.
     """
 
     hosts: Mapping[str, HostPlan]
     findings: tuple[Finding, ...] = ()
+    unreachable: tuple[str, ...] = ()
 
     @property
     def changed(self) -> tuple[HostPlan, ...]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from .apply import ApplyResult, HostResult, Outcome
 from .describe import Describer
 from .findings import Finding, Severity
+from .lab import LabStatus
 from .pending import Ended
 from .plan import Change, HostPlan, Kind, Plan
 from .status import Deviation, HostStatus
@@ -182,6 +183,19 @@ def status_lines(hosts: Mapping[str, HostStatus], paint: Paint = plain) -> Itera
         yield from (
             f"{'':{width}}  {line}" for line in deviation_lines({name: host.deviations}, paint)
         )
+
+
+def lab_lines(found: LabStatus, paint: Paint = plain) -> Iterator[str]:
+    """How a lab is: a line for each host."""
+    for host in found.hosts:
+        mode = host.agent.mode
+        answer = paint("not answering", "bad") if mode is None else paint(mode.name, "good")
+        there = sum(machine.present for machine in host.machines)
+        machines = f"{there} of {_plural(len(host.machines), 'machine')}"
+        process = "no process" if host.agent.pid is None else f"pid {host.agent.pid}"
+        yield f"{host.id}  agent {host.address}:{host.port} {answer} ({process})  {machines}"
+    state = paint("complete", "good") if found.complete else paint("not complete", "bad")
+    yield f"lab {found.name} is {state}, up for {found.uptime:.0f} s"
 
 
 def ended_lines(hosts: Mapping[str, Ended], paint: Paint = plain) -> Iterator[str]:

@@ -16,6 +16,7 @@ from vmib.errors import VmibError
 
 from .apply import ApplyResult, Options, Tell
 from .credentials import Community, Credentials
+from .discover import FoundHost
 from .graph import Graph
 from .manager import AsyncManager
 from .model import Model, Real
@@ -99,6 +100,10 @@ class Manager:
     def abort(self) -> dict[str, Ended]:
         """Take back transactions that are open or await confirmation."""
         return self._runner.run(self._manager.abort())
+
+    def discover(self) -> tuple[dict[str, FoundHost], dict[str, VmibError]]:
+        """What agents report of their hosts and machines, and the hosts that cannot be asked."""
+        return self._runner.run(self._manager.discover())
 
     def topology(self, model: Model) -> Graph:
         """The picture of a model, coloured by the state that the agents report."""

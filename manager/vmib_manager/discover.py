@@ -1,0 +1,167 @@
+"""Writing the real file from what agents report: hosts, physical interfaces, machines, vifs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lxml import etree
+
+from vmib import objects, units
+from vmib.errors import ValueRefused
+
+from .client import Agent
+from .model import Agent as AgentAddress
+from .model import Cable, Host, PhysicalNode, Real, Source
+from .parsers import address as parse_address
+from .reading import raw_of, read_names, read_scalars
+from .real import SNMP_PORT
+from .seen import Names
+
+NAMESPACE = "urn:vmib:1"
+
+_NO_CABLES = " Agents do not know what joins their hosts: add switches and cables. "
+
+
+@dataclass(frozen=True, slots=True)
+class FoundVif:
+    """An interface as an agent reports it; `device` is its end on the host, or empty."""
+
+    number: int
+    mac: str
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class FoundMachine:
+    """A machine as an agent reports it."""
+
+    name: str
+    uuid: str
+    vifs: tuple[FoundVif, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundHost:
+    """A host as its agent reports it."""
+
+    id: str
+    agent: AgentAddress
+    hypervisor: str
+    names: Names
+    machines: tuple[FoundMachine, ...]
+
+
+def parse_agent(text: str, user: str) -> tuple[str, AgentAddress]:
+    """Host id and agent from `ID=ADDRESS[:PORT]`; IPv6 addresses stand in brackets with a port."""
+    allowed = "ID=ADDRESS or ID=ADDRESS:PORT, such as host1=192.0.2.1:161"
+    host, equals, rest = text.partition("=")
+    if not equals or not host:
+        raise ValueRefused("agent", text, allowed)
+    place, port = rest, str(SNMP_PORT)
+    if rest.startswith("["):
+        place, _, after = rest[1:].partition("]")
+        port = after.removeprefix(":") or port
+    elif rest.count(":") == 1:
+        place, _, port = rest.partition(":")
+    if not port.isdecimal() or not 1 <= int(port) <= 65535:
+        raise ValueRefused("agent", text, allowed)
+    return host, AgentAddress(parse_address(place, "agent"), int(port), user, host)
+
+
+async def found_host(host: str, address: AgentAddress, agent: Agent) -> FoundHost:
+    """What one agent reports."""
+    scalars = await read_scalars(agent)
+    names = await read_names(agent)
+    (walked,) = await agent.walk(objects.vmibVifHostName.oid)
+    prefix = len(objects.vmibVifHostName.oid)
+    devices = {oid[prefix:]: raw_of(value).decode() for oid, value in walked}
+    machines = []
+    for index, vm in sorted(names.vms.items()):
+        vifs = sorted(
+            (vif.number, vif.mac, devices.get((*key,), ""))
+            for key, vif in names.vifs.items()
+            if key.vm_index == index and vif.number >= 0
+        )
+        if vm.present:
+            found = tuple(FoundVif(*vif) for vif in vifs)
+            machines.append(FoundMachine(vm.name, vm.uuid, found))
+    return FoundHost(host, address, scalars.hypervisor, names, tuple(machines))
+
+
+def document(hosts: Sequence[FoundHost], known: Real | None = None) -> str:
+    """The text of a real file.
+
+    What agents cannot know (switches, routers, cables, bridges of physical interfaces) is taken
+    from `known`, the real file before.
+    """
+    root = etree.Element("real")
+    root.set("xmlns", NAMESPACE)
+    for host in hosts:
+        _host(root, host, known)
+    for node in () if known is None else known.nodes:
+        _node(root, node)
+    for cable in () if known is None else known.cables:
+        _cable(root, cable)
+    if known is None or not known.cables:
+        root.append(
+            etree.Comment(" Agents do not know what joins their hosts: add switches and cables. ")
+        )
+    etree.indent(root)
+    head = '<?xml version="1.0" encoding="UTF-8"?>\n'
+    return head + etree.tostring(root, encoding="unicode") + "\n"
+
+
+def _element(parent: etree._Element, name: str, attributes: Mapping[str, str]) -> etree._Element:
+    given = {key: value for key, value in attributes.items() if value}
+    return etree.SubElement(parent, name, given)
+
+
+def _host(root: etree._Element, host: FoundHost, known: Real | None) -> None:
+    element = _element(root, "host", {"id": host.id, "hypervisor": host.hypervisor})
+    agent = host.agent
+    _element(
+        element,
+        "agent",
+        {
+            "address": str(agent.address),
+            "port": str(agent.port),
+            "user": agent.user,
+            "credential": "" if agent.credential == host.id else agent.credential,
+        },
+    )
+    bridges = {
+        pif.name: pif.bridge
+        for before in (() if known is None else known.hosts)
+        if before.id == host.id
+        for pif in before.pifs
+    }
+    for _, pif in sorted(host.names.pifs.items()):
+        speed = units.format_rate(pif.speed) if pif.speed else ""
+        given = {"name": pif.name, "speed": speed, "mac": pif.mac}
+        _element(element, "pif", {**given, "bridge": bridges.get(pif.name, "")})
+    for machine in host.machines:
+        child = _element(element, "machine", {"name": machine.name, "uuid": machine.uuid})
+        for vif in machine.vifs:
+            number = {"number": str(vif.number), "mac": vif.mac, "device": vif.device}
+            _element(child, "vif", number)
+
+
+def _node(root: etree._Element, node: PhysicalNode) -> None:
+    capacity = units.format_rate(node.capacity) if node.capacity else ""
+    _element(root, node.kind, {"id": node.id, "capacity": capacity})
+
+
+def _cable(root: etree._Element, cable: Cable) -> None:
+    capacity = units.format_rate(cable.capacity) if cable.capacity else ""
+    delay = units.format_time(cable.delay) if cable.delay else ""
+    _element(root, "cable", {"a": cable.a, "b": cable.b, "capacity": capacity, "delay": delay})
+
+
+def real_of(agents: Mapping[str, AgentAddress]) -> Real:
+    """A real network of which only the agents are known, by host id."""
+    hosts = tuple(
+        Host(host, "", address, (), (), Source("command line", number))
+        for number, (host, address) in enumerate(agents.items(), 1)
+    )
+    return Real("command line", hosts, (), ())

@@ -1,0 +1,251 @@
+"""Plans, results and states as JSON documents. Pure.
+
+Every document names its schema and the version of it; members are only ever added to a version.
+Rows have the field names of VMIB-MIB, numbers are in the units of the MIB, machines have their
+names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from enum import Enum
+from typing import Any
+
+from vmib.errors import VmibError
+from vmib.smi import Table
+
+from .apply import ApplyFailed, ApplyResult
+from .describe import Describer
+from .findings import Finding
+from .lab import LabStatus
+from .pending import Ended
+from .plan import Change, HostPlan, Plan
+from .status import Deviation, HostStatus
+from .transaction import Complaint
+from .verification import Verification
+
+Document = dict[str, Any]
+
+
+def _schema(name: str) -> Document:
+    return {"schema": f"vmib.{name}/1"}
+
+
+def plan(found: Plan) -> Document:
+    """A plan."""
+    return {
+        **_schema("plan"),
+        "ok": found.ok,
+        "changes": sum(len(host.changes) for host in found.hosts.values()),
+        "findings": [finding(each) for each in found.findings],
+        "hosts": {name: _host_plan(host) for name, host in found.hosts.items()},
+    }
+
+
+def finding(found: Finding) -> Document:
+    """What a check found."""
+    return {
+        "severity": found.severity.value,
+        "file": found.file,
+        "line": found.line,
+        "message": found.message,
+        "way_out": found.way_out,
+    }
+
+
+def _host_plan(host: HostPlan) -> Document:
+    describer = Describer(host.names, host.labels)
+    return {
+        "generation": host.generation,
+        "digest": host.digest.hex(),
+        "changes": [_change(change, describer) for change in host.changes],
+        "kept": [describer.subject(table, key) for table, key in host.kept],
+    }
+
+
+def _change(change: Change, describer: Describer) -> Document:
+    row = change.before if change.after is None else change.after
+    return {
+        "kind": change.kind.value,
+        "table": change.table.name,
+        "index": _suffix(change),
+        "subject": describer.subject(change.table, change.key, row),
+        "before": _fields(change.table, change.before),
+        "after": _fields(change.table, change.after),
+        "fields": list(change.fields),
+        "source": None if change.source is None else str(change.source),
+    }
+
+
+def _suffix(change: Change) -> str:
+    return ".".join(map(str, change.table.encode_index(change.key)))
+
+
+def _fields(table: Table, row: Any) -> Document | None:
+    if row is None:
+        return None
+    return {column.field: _value(getattr(row, column.field)) for column in table.writable}
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, bytes):
+        return value.hex()
+    return value if isinstance(value, int | bool | str | None) else str(value)
+
+
+def result(found: ApplyResult) -> Document:
+    """What has become of a plan."""
+    return {
+        **_schema("apply"),
+        "outcome": found.outcome.value,
+        "seconds": {phase.value: round(spent, 6) for phase, spent in found.seconds.items()},
+        "hosts": {
+            name: {
+                "outcome": host.outcome.value,
+                "changes": host.changes,
+                "transaction": host.transaction,
+                "message": host.message,
+                "complaints": [_complaint(each) for each in host.complaints],
+            }
+            for name, host in found.hosts.items()
+        },
+        "unsettled": {
+            name: [
+                {"row": row.name, "sync": row.sync.name, "reason": row.last_error} for row in listed
+            ]
+            for name, listed in found.unsettled.items()
+        },
+    }
+
+
+def _complaint(found: Complaint) -> Document:
+    source = None if found.change is None else found.change.source
+    return {
+        "instance": found.instance,
+        "message": found.message,
+        "source": None if source is None else str(source),
+    }
+
+
+def failure(failed: ApplyFailed) -> Document:
+    """An apply that failed."""
+    return {
+        **result(failed.result),
+        "failed": failed.phase.value,
+        "failures": {host: str(error) for host, error in failed.failures.items()},
+    }
+
+
+def deviations(
+    found: Mapping[str, Sequence[Deviation]], failed: Mapping[str, VmibError]
+) -> Document:
+    """Where hosts do not do what they are told."""
+    return {
+        **_schema("diff"),
+        "hosts": {name: [_deviation(each) for each in listed] for name, listed in found.items()},
+        "unreachable": {host: str(error) for host, error in failed.items()},
+    }
+
+
+def _deviation(found: Deviation) -> Document:
+    return {
+        "table": found.row.table,
+        "subject": found.row.name,
+        "sync": found.sync.name,
+        "reason": found.reason,
+        "field": found.field or None,
+        "configured": found.configured or None,
+        "actual": found.actual or None,
+    }
+
+
+def verification(found: Verification) -> Document:
+    """The answer of verify."""
+    return {
+        **_schema("verify"),
+        "ok": found.ok,
+        "plan": plan(found.plan),
+        "deviations": {
+            name: [_deviation(each) for each in listed] for name, listed in found.deviations.items()
+        },
+        "unreachable": dict(found.unreachable),
+    }
+
+
+def status(hosts: Mapping[str, HostStatus]) -> Document:
+    """How hosts are."""
+    return {
+        **_schema("status"),
+        "hosts": {name: _host_status(host) for name, host in hosts.items()},
+    }
+
+
+def _host_status(host: HostStatus) -> Document:
+    if host.scalars is None:
+        return {"reachable": False, "error": host.error}
+    scalars = host.scalars
+    txn = host.transaction
+    return {
+        "reachable": True,
+        "mode": scalars.mode.name,
+        "hypervisor": scalars.hypervisor,
+        "hypervisor_status": scalars.hypervisor_status.name,
+        "version": scalars.version,
+        "capabilities": sorted(scalars.capabilities),
+        "machines": host.machines,
+        "vifs": host.running_vifs,
+        "generation": scalars.generation,
+        "digest": scalars.digest.hex(),
+        "last_change_by": scalars.last_change_by,
+        "out_of_sync": scalars.out_of_sync,
+        "transaction": None if txn is None else {**asdict(txn), "state": txn.state.name},
+        "deviations": [_deviation(each) for each in host.deviations],
+    }
+
+
+def ended(hosts: Mapping[str, Ended]) -> Document:
+    """What was done to transactions."""
+    return {
+        **_schema("transactions"),
+        "hosts": {
+            name: {
+                "transaction": each.transaction,
+                "state": None if each.state is None else each.state.name,
+                "error": each.error or None,
+            }
+            for name, each in hosts.items()
+        },
+    }
+
+
+def findings(found: Sequence[Finding]) -> Document:
+    """What checks of the files found."""
+    return {**_schema("check"), "findings": [finding(each) for each in found]}
+
+
+def lab(found: LabStatus) -> Document:
+    """How a lab is."""
+    hosts = {
+        host.id: {
+            "present": host.present,
+            "address": host.address,
+            "port": host.port,
+            "agent": {
+                "pid": host.agent.pid,
+                "uptime": host.agent.uptime,
+                "mode": None if host.agent.mode is None else host.agent.mode.name,
+            },
+            "machines": {machine.name: machine.present for machine in host.machines},
+        }
+        for host in found.hosts
+    }
+    return {
+        **_schema("lab"),
+        "name": found.name,
+        "uptime": round(found.uptime, 3),
+        "complete": found.complete,
+        "hosts": hosts,
+    }
