@@ -88,10 +88,15 @@ class Listeners:
 
 
 def _from_the_same_address(ancillary: Iterable[tuple[int, int, bytes]]) -> list[Any]:
-    """What makes the answer leave from the address that the request was sent to (RFC 3417)."""
+    """What makes the answer leave from the address that the request was sent to (RFC 3417).
+
+    Of a datagram that waited in a passed socket the kernel knows no local address (ip(7),
+    ipi_spec_dst), only the destination in its header.
+    """
     for level, kind, data in ancillary:
         if (level, kind) == (socket.IPPROTO_IP, _IP_PKTINFO):
-            local = struct.unpack("@i4s4s", data)[1]
+            _, local, destination = struct.unpack("@i4s4s", data)
+            local = local if any(local) else destination
             return [(level, kind, struct.pack("@i4s4s", 0, local, bytes(4)))]
         if (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO):
             return [(level, kind, data)]

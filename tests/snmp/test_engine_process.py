@@ -155,6 +155,25 @@ def test_it_serves_on_a_socket_that_was_passed_to_it(tmp_path: Path) -> None:
         agents.stop(agent)
 
 
+def test_what_waited_in_a_passed_socket_is_answered_from_where_it_was_sent_to(
+    tmp_path: Path,
+) -> None:
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as passed,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+    ):
+        passed.bind(("127.0.0.9", 0))
+        client.connect(passed.getsockname())
+        client.settimeout(5)
+        client.send(discovery())
+        file = agents.prepare(tmp_path, agents.free_port())
+        agent = agents.start(file, tmp_path, passed.getsockname()[1], passed)
+        try:
+            assert client.recv(65535)
+        finally:
+            agents.stop(agent)
+
+
 @contextmanager
 def trap_daemon(directory: Path, engine_id: bytes) -> Iterator[tuple[int, Path]]:
     """snmptrapd on loopback, for one v3 user of this engine and one community."""
