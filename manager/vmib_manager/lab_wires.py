@@ -1,0 +1,189 @@
+"""Namespaces, bridges and cables of a lab: whatever of them is missing is made.
+
+Every host has a cable to the one switch for each uplink, as fast as the kernel is: speeds,
+capacities and delays of a real file are for the manager's checks. All of this runs in a thread
+that moves between the namespaces (`namespaces.in_thread`), with a socket for each.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pyroute2 import IPRoute
+
+from vmib.machines import Machine
+
+from . import lab_spec, namespaces
+from .lab_spec import SWITCH, HostSpec, LabSpec
+
+_SWITCH_BRIDGE = "sw0"
+_SYSCTL = Path("/proc/sys/net")
+_MEMBER_SYSCTLS = {
+    "ipv6/conf/all/disable_ipv6": "0",
+    "ipv6/conf/default/disable_ipv6": "0",
+    "ipv6/conf/all/accept_dad": "0",
+    "ipv6/conf/default/accept_dad": "0",
+}
+"""Addresses of a lab are unique by construction; without detection they can be used at once."""
+_SWITCH_SYSCTLS = {
+    "ipv6/conf/default/disable_ipv6": "1",
+    "bridge/bridge-nf-call-iptables": "0",
+    "bridge/bridge-nf-call-ip6tables": "0",
+    "bridge/bridge-nf-call-arptables": "0",
+}
+
+_LOOPBACK = 1
+
+Links = Mapping[str, Any]
+"""The links of a namespace by name, as pyroute2 tells them."""
+
+Made = Callable[[str], None]
+"""Is told of each thing that was missing, of a namespace before it is made."""
+
+
+def lay_hosts(spec: LabSpec, made: Made) -> None:
+    """Make what is missing of the switch, the hosts and the cables between them."""
+    switch = lab_spec.namespace(spec.name, SWITCH)
+    _namespace(switch, _SWITCH_SYSCTLS, (_SWITCH_BRIDGE,), made)
+    for host in spec.hosts:
+        name = lab_spec.namespace(spec.name, host.id)
+        _namespace(name, _MEMBER_SYSCTLS, lab_spec.bridges(host), made)
+    ports = [
+        port
+        for number, host in enumerate(spec.hosts, 1)
+        for port in _uplinks(spec.name, host, f"port{number}", made)
+    ]
+    _plug(switch, _SWITCH_BRIDGE, ports)
+
+
+def lay_machines(lab: str, host: HostSpec, made: Made) -> None:
+    """Make what is missing of a host's machines and their interfaces."""
+    name = lab_spec.namespace(lab, host.id)
+    with _netlink(name) as wires:
+        links = _links(wires)
+        for position, spec in enumerate(host.machines):
+            machine = lab_spec.machine(lab, host, position)
+            _namespace(Path(machine.namespace).name, _MEMBER_SYSCTLS, (), made)
+            bridges = [links[lab_spec.bridge(host, vif)]["index"] for vif in spec.vifs]
+            _vifs(wires, machine, bridges, links, made)
+
+
+def _namespace(name: str, sysctls: dict[str, str], bridges: Iterable[str], made: Made) -> None:
+    """A namespace with loopback up and bridges; what is there already gets bridges it lacks."""
+    if namespaces.exists(name):
+        with _netlink(name) as wires:
+            present = _links(wires)
+            for bridge in bridges:
+                if bridge not in present:
+                    _add_bridge(wires, bridge)
+                    made(f"bridge {bridge} in {name}")
+        return
+
+    def prepare() -> None:
+        for key, value in sysctls.items():
+            if (_SYSCTL / key).exists():
+                (_SYSCTL / key).write_text(value)
+        with IPRoute() as wires:
+            wires.link("set", index=_LOOPBACK, state="up")
+            for bridge in bridges:
+                _add_bridge(wires, bridge)
+
+    made(f"namespace {name}")
+    namespaces.create(name, prepare)
+
+
+def _add_bridge(wires: IPRoute, name: str) -> None:
+    """A bridge that forwards at once."""
+    wires.link(
+        "add",
+        ifname=name,
+        kind="bridge",
+        br_stp_state=0,
+        br_forward_delay=0,
+        br_mcast_snooping=0,
+        state="up",
+    )
+
+
+def _uplinks(lab: str, host: HostSpec, port: str, made: Made) -> list[str]:
+    """The cables of a host; returns the names of their ends at the switch."""
+    name = lab_spec.namespace(lab, host.id)
+    ports = [f"{port}.{position}" for position in range(len(host.pifs))]
+    with _netlink(name) as wires, _descriptor(lab_spec.namespace(lab, SWITCH)) as switch:
+        links = _links(wires)
+        for position, pif in enumerate(host.pifs):
+            if pif.name not in links:
+                wires.link(
+                    "add",
+                    ifname=pif.name,
+                    kind="veth",
+                    address=lab_spec.uplink_mac(lab, host, position),
+                    master=links[pif.bridge]["index"],
+                    state="up",
+                    peer={"ifname": ports[position], "net_ns_fd": switch},
+                )
+                made(f"uplink {pif.name} of {host.id}")
+    return ports
+
+
+def _vifs(
+    wires: IPRoute, machine: Machine, bridges: Iterable[int], links: Links, made: Made
+) -> None:
+    """The interfaces of a machine; `links` are those of its host, where `wires` are.
+
+    A host end is plugged in after the machine's end is up: one that is down and on no bridge was
+    left half done, others belong where they are.
+    """
+    with _descriptor(Path(machine.namespace).name) as inside:
+        for vif, bridge in zip(machine.vifs, bridges, strict=True):
+            end = links.get(vif.host_device)
+            if end is None:
+                wires.link(
+                    "add",
+                    ifname=vif.guest_device,
+                    kind="veth",
+                    address=vif.mac,
+                    net_ns_fd=inside,
+                    state="up",
+                    peer={"ifname": vif.host_device},
+                )
+                made(f"interface {vif.host_device} of {machine.name}")
+                end = _link(wires, vif.host_device)
+            if end["state"] != "up" and not end.get("master"):
+                wires.link("set", index=end["index"], master=bridge, state="up")
+
+
+def _plug(namespace: str, bridge: str, ports: Iterable[str]) -> None:
+    with _netlink(namespace) as wires:
+        links = _links(wires)
+        for port in ports:
+            if links[port]["state"] != "up" or not links[port].get("master"):
+                master = links[bridge]["index"]
+                wires.link("set", index=links[port]["index"], master=master, state="up")
+
+
+@contextmanager
+def _netlink(namespace: str) -> Iterator[IPRoute]:
+    with namespaces.entered(namespace), IPRoute() as wires:
+        yield wires
+
+
+@contextmanager
+def _descriptor(namespace: str) -> Iterator[int]:
+    descriptor = os.open(namespaces.path(namespace), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _links(wires: IPRoute) -> Links:
+    return {link.get("ifname"): link for link in wires.get_links()}
+
+
+def _link(wires: IPRoute, name: str) -> Any:
+    return next(link for link in wires.get_links(ifname=name))
