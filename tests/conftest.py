@@ -8,6 +8,11 @@ import subprocess
 from functools import cache
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("quick", deadline=None, stateful_step_count=30)
+settings.register_profile("long", deadline=None, stateful_step_count=80, max_examples=3000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 @cache
