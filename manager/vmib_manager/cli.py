@@ -6,6 +6,7 @@ Man pages and shell completion are made from this parser.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -40,9 +41,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         status: ExitStatus = options.run(options)
+        sys.stdout.flush()
     except VmibError as refused:
         commands.complain(options, refused)
         return int(ExitStatus.FAILED)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; nothing is left to be flushed at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(ExitStatus.DONE)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         print(f"{PROGRAM}: {place}{error.strerror or error}", file=sys.stderr)

@@ -57,6 +57,9 @@ _COLUMNS_AT_ONCE = 16
 _LONGER_HEADERS = 10
 """Octets that the five lengths around the varbinds take more in a full message than in none."""
 
+_LONGER_RESPONSE = 32
+"""Octets by which agents take the response, which repeats the varbinds, to be longer at most."""
+
 _TOO_MUCH = (ErrorStatus.tooBig, ErrorStatus.genErr)
 
 _Group = TypeVar("_Group", bound=Sequence[VarBind])
@@ -210,7 +213,8 @@ class Agent:
         Every message has room for the varbinds of `head` before the groups. Raises TooLarge for a
         group that no message carries.
         """
-        empty = self.encoded_size(()) + _LONGER_HEADERS + ber.varbinds_size(head)
+        empty = self.encoded_size(()) + _LONGER_HEADERS + _LONGER_RESPONSE
+        empty += ber.varbinds_size(head)
         room, places = self.max_size - empty, max_varbinds - len(head)
         packed: list[list[_Group]] = []
         octets = count = 0

@@ -51,7 +51,8 @@ class Describer:
             case "vmibVifTable":
                 return f"vif {self.vif(*key)}"
             case "vmibAddrTable":
-                return f"address {self.vif(key[0], key[1])} {key[3]}"
+                prefix = "" if row is None else f"/{row.prefix_length}"
+                return f"address {self.vif(key[0], key[1])} {key[3]}{prefix}"
             case "vmibShapeTable":
                 way = "sends" if key[2] == rows.Direction.fromVm else "receives"
                 return f"shape {self.vif(key[0], key[1])} {way}"
@@ -83,7 +84,7 @@ class Describer:
     def what(self, change: Change) -> str:
         """What a change does to its row."""
         table, row = change.table, change.after
-        if change.kind is Kind.DELETE:
+        if change.kind is Kind.DELETE or table.name == "vmibAddrTable":
             return ""
         if table.name == "vmibFilterTable" and change.kind is not Kind.UPDATE:
             return describe_filter(row)
@@ -94,6 +95,8 @@ class Describer:
             if change.kind is Kind.UPDATE or (change.before is not None and name in columns):
                 old = self.value(columns[name], getattr(change.before, name))
                 parts.append(f"{_word(name)} {old} → {new}")
+            elif name == "vif_index" and change.key[0]:
+                parts.append(f"through {self.vif(change.key[0], row.vif_index)}")
             elif name != "name":
                 parts.append(f"{_word(name)} {new}")
         return ", ".join(parts)
