@@ -315,7 +315,7 @@ def _clean(raw: bytes, start: int, end: int) -> bytes:
     parts = []
     while start < end:
         size, name, revision = _EXTENSION.unpack_from(raw, start)
-        parts.append(_EXTENSION.pack(size, name[: name.index(0)], revision))
+        parts.append(_EXTENSION.pack(size, name.partition(b"\0")[0], revision))
         parts.append(raw[start + _EXTENSION.size : start + size])
         start += size
     return b"".join(parts)
