@@ -250,7 +250,7 @@ class Host:
         try:
             self._prepared = (intent, self._kernel.prepare(target, scope), target, wanted)
         except Unavailable as refusal:
-            owners = rows_of_subject(wanted, refusal.name) or _any_row(intent)
+            owners = self._owners(wanted, refusal.name, intent)
             return [
                 Problem(
                     row.table, row.key, ROW_STATUS, ErrorStatus.resourceUnavailable, str(refusal)
@@ -258,6 +258,14 @@ class Host:
                 for row in owners[:1]
             ]
         return []
+
+    def _owners(self, wanted: Wish, subject: str, intent: Intent) -> tuple[RowKey, ...]:
+        """The rows to blame for a subject, those first that this intent changes."""
+        shaped = self.shaped_vifs().items()
+        devices = {name: key for key, vif in shaped for name in (vif.device, vif.ifb) if name}
+        found = rows_of_subject(wanted, subject, devices) or _any_row(intent)
+        changed = {RowKey(*row) for row in changed_keys(self.state.intent, intent)}
+        return tuple(sorted(found, key=lambda row: row not in changed))
 
     def _carry_out(self, decision: Decision) -> None:
         """Disk, kernel, memory, in this order. Raises `SetRefused`: then nothing has changed."""
@@ -306,7 +314,7 @@ class Host:
 
     def _after_failure(self, failure: ChangeFailed, decision: Decision, wanted: Wish) -> None:
         """The kernel refused: the old state is the state, also on disk. Raises `SetRefused`."""
-        owners = rows_of_subject(wanted, failure.subject) or _any_row(decision.state.intent)
+        owners = self._owners(wanted, failure.subject, decision.state.intent)
         problems = [
             Problem(row.table, row.key, ROW_STATUS, ErrorStatus.commitFailed, failure.reason)
             for row in owners[:1]
@@ -425,7 +433,7 @@ class Host:
 
     def _reconcile_failed(self, wanted: Wish, failure: Unavailable | ChangeFailed) -> None:
         subject = failure.name if isinstance(failure, Unavailable) else failure.subject
-        owners = rows_of_subject(wanted, subject) or _any_row(self.state.intent)
+        owners = self._owners(wanted, subject, self.state.intent)
         self._wish = wanted
         log.error(event("apply-failed", subject=subject, reason=failure))
         for row in owners:

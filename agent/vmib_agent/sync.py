@@ -19,15 +19,24 @@ _RULES_TABLES = ("vmibFilterTable", "vmibDomainTable", "vmibSwitchTable")
 _Section: TypeAlias = Literal["shaping", "network", "rules"]
 
 
-def rows_of_subject(wish: Wish, subject: str) -> tuple[RowKey, ...]:
-    """The rows behind what a plan or an error names: a device, a bridge, a guest, a sentence."""
-    if subject in wish.owners:
-        return wish.owners[subject]
-    words = subject.replace(",", " ").split()
-    for word in words:
-        if word in wish.owners:
-            return wish.owners[word]
-    return wish.owners.get(HOST, ()) if "host" in words else ()
+def rows_of_subject(
+    wish: Wish, subject: str, shaped: Mapping[str, VifKey] | None = None
+) -> tuple[RowKey, ...]:
+    """The rows behind what a plan or an error names: a device, a bridge, a guest, a sentence.
+
+    `shaped` are the interfaces whose queues are on a device; their rows come first.
+    """
+    for word in (subject, *subject.replace(",", " ").split()):
+        vif = (shaped or {}).get(word)
+        queues = [
+            row
+            for direction in Direction
+            if vif is not None and (vif, direction) in wish.shaped
+            for row in wish.shaped[vif, direction].rows
+        ]
+        if found := (*queues, *wish.owners.get(word, ())):
+            return found
+    return wish.owners.get(HOST, ()) if "host" in subject.split() else ()
 
 
 class Drift:
