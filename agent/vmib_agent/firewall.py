@@ -162,7 +162,7 @@ def _change_table(family: int, name: str, steps: Sequence[Step]) -> None:
     """Carry out steps on one table; raises `ApplyError`, and then the table is as it was."""
     what = f"{COMMANDS[family]} -t {name}"
     try:
-        with xtables_lock():
+        with xtables_lock(family):
             for attempt in range(1, ATTEMPTS + 1):
                 try:
                     with Table(family, name) as table:

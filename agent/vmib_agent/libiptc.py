@@ -23,8 +23,8 @@ from typing import Any
 LOCK = Path("/run/xtables.lock")
 """Held by every iptables(8) that changes something."""
 
-LOCK_PATIENCE = 2.0
-"""Seconds to wait for the lock."""
+LOCK_PATIENCE = 10.0
+"""Seconds to wait for the lock: agents of one kernel that start together each hold it often."""
 
 _LOCK_INTERVAL = 0.01
 _NAMES = {4: "ip_tables_names", 6: "ip6_tables_names"}
@@ -34,8 +34,9 @@ _NAMES = {4: "ip_tables_names", 6: "ip6_tables_names"}
 def _library(family: int) -> tuple[Any, Callable[[], Any]]:
     """The functions of libip4tc or libip6tc, and what finds errno.
 
-    The import takes a fifth of a second and loads modules of the kernel, so it waits until they
-    are needed. What warnings its age gives rise to are no news to those who run an agent.
+    The import takes a fifth of a second, more on a busy machine, and loads modules of the kernel,
+    so it waits until they are needed, but not until the lock is held. What warnings its age gives
+    rise to are no news to those who run an agent.
     """
     try:
         with warnings.catch_warnings():
@@ -59,8 +60,12 @@ def existing_tables(family: int) -> frozenset[str]:
 
 
 @contextmanager
-def xtables_lock() -> Iterator[None]:
-    """Hold the lock of iptables(8); raises `TimeoutError` if somebody else keeps it."""
+def xtables_lock(family: int) -> Iterator[None]:
+    """Hold the lock of iptables(8) to change tables of a family.
+
+    Raises `TimeoutError` if somebody else keeps it, and `OSError` where there is no libiptc.
+    """
+    _library(family)
     descriptor = os.open(LOCK, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         deadline = time.monotonic() + LOCK_PATIENCE
