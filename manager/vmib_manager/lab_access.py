@@ -51,16 +51,20 @@ def snmp_conf(user: str, entry: Entry) -> str:
         f'defAuthPassphrase "{entry.auth}"',
         f'defPrivPassphrase "{entry.priv}"',
     ]
-    directory = mib_directory()
-    if directory is not None:
-        lines += [f"mibdirs +{directory}", "mibs VMIB-MIB"]
+    directories = mib_directories()
+    if directories:
+        lines += [f"mibdirs +{':'.join(map(str, directories))}", "mibs VMIB-MIB"]
     return "\n".join(lines) + "\n"
 
 
-def mib_directory() -> Path | None:
-    """Where the text of VMIB-MIB is: where it was installed, or beside the package `vmib`."""
+def mib_directories() -> list[Path]:
+    """Where the text of VMIB-MIB is: where it was installed, or beside the package `vmib`.
+
+    And, in a source tree, where its set-up has put the IETF's modules, which VMIB-MIB imports and
+    Debian's net-snmp lacks. Empty where VMIB-MIB is not found.
+    """
     installed = Path(sysconfig.get_path("data")) / "share" / "snmp" / "mibs"
-    for directory in (installed, Path(vmib.__file__).parents[1]):
-        if (directory / "VMIB-MIB.txt").exists():
-            return directory
-    return None
+    beside = Path(vmib.__file__).parents[1]
+    found = [path for path in (installed, beside) if (path / "VMIB-MIB.txt").exists()][:1]
+    base = beside.parent / ".cache" / "mibs"
+    return [*found, base] if found and base.is_dir() else found
