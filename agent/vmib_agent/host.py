@@ -331,8 +331,8 @@ class Host:
                 self._because("vmibApplyFailed", row, failure.reason)
             raise SetRefused(ErrorStatus.undoFailed, 0, failure.reason)
         touched = [row for row in owners if (row.table, row.key) in decision.positions]
-        blamed = (touched or owners)[0]
-        position = decision.position(blamed.table, blamed.key)
+        positions = [decision.position(row.table, row.key) for row in (touched or owners)[:1]]
+        position = next(iter(positions), decision.fallback)
         raise SetRefused(ErrorStatus.commitFailed, position, failure.reason)
 
     def _become(self, new: State) -> None:

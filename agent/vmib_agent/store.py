@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from vmib.rows import ROWS, HostAgentMode, RowStatus, StorageType
+from vmib.rows import ROWS, HostAgentMode, RowStatus, StorageType, TxnAction, TxnState
 from vmib.schema import FIXED, TABLES
 from vmib.status import ErrorStatus
 
@@ -66,7 +66,7 @@ def decide(
     fallback = acting.position_of("action") if acting else min(positions.values(), default=0)
     return Decision(
         after,
-        applies=after.intent is not state.intent,
+        applies=after.intent is not state.intent or _commits(after, acting),
         events=events,
         positions={} if acting else positions,
         fallback=fallback,
@@ -127,6 +127,16 @@ def _acted(
             acting = write
         state, events = step.state, (*events, *step.events)
     return state, events, acting
+
+
+def _commits(after: State, acting: RowWrite | None) -> bool:
+    """Whether a commit was taken: it makes the host as its rows say also where none differs."""
+    if acting is None or "action" not in acting.cells:
+        return False
+    if acting.cells["action"].value is not TxnAction.commit:
+        return False
+    txn = transaction(after, acting.key[0])
+    return txn is not None and txn.state in (TxnState.awaitingConfirm, TxnState.committed)
 
 
 def _check_alone(write: RowWrite) -> None:

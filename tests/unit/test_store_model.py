@@ -310,9 +310,10 @@ class Store(RuleBasedStateMachine):
             assert decision is None
             return
         assert decision is not None
-        changes = expected.rows != self.naive.rows
-        assert decision.applies == changes
-        if not (changes and host_refuses):
+        invalid = expected.txn is not None and expected.txn.state == "invalid"
+        commits = txn is not None and txn.action == "commit" and not invalid
+        assert decision.applies == (commits or expected.rows != self.naive.rows)
+        if not (decision.applies and host_refuses):
             self.state, self.naive = decision.state, expected
             return
         self.state = commit_failed(self.state, decision, [], self.time).state

@@ -172,6 +172,15 @@ def test_one_pdu_may_open_stage_and_commit_in_any_order(agent: Agent) -> None:
     assert agent.state.last_change_by == "ann"
 
 
+def test_a_commit_without_changes_makes_the_host_as_its_rows_say(agent: Agent) -> None:
+    agent.set(start())
+    agent.set(COMMIT)
+    assert (agent.current.state, agent.applies[-1]) == (TxnState.awaitingConfirm, True)
+    agent.set(CONFIRM)
+    assert (agent.last.state, agent.applies[-1]) == (TxnState.committed, False)
+    assert (agent.state.generation, agent.state.last_change_by) == (0, "")
+
+
 def test_without_confirmation_the_commit_is_undone_in_time(agent: Agent) -> None:
     agent.set(rate(10))
     agent.set(start(), txn("ConfirmTimeout", 60), rate(20), COMMIT)
@@ -382,7 +391,7 @@ def test_a_commit_that_changes_nothing_leaves_generation_and_digest(agent: Agent
     assert (agent.state.generation, agent.current.changes) == (1, 0)
     agent.wait(600)
     assert (agent.state.generation, agent.last.state) == (1, TxnState.rolledBack)
-    assert not any(agent.applies[1:])
+    assert agent.applies[1:] == [False, True, False]
 
 
 def test_the_time_to_confirm_can_be_prolonged_but_not_made_endless(agent: Agent) -> None:
