@@ -21,6 +21,7 @@ from .network_kernel import Pif
 from .operational import Operational
 from .readings import Reading, Readings
 from .state import Key, State, Transaction
+from .view import ABSENT
 
 NEVER = bytes(8)
 """DateAndTime that stands for no time."""
@@ -155,17 +156,17 @@ class Cells:
                 return ()
 
     def cell(self, table: Table, column: Column, key: Key) -> Any:
-        """The Python value of a cell, or None where the row does not exist."""
+        """The Python value of a cell, or ABSENT where the row does not exist."""
         if column.access.writable and table.name in _ROW_TABLES:
             row = self._host.rows.row(table.name, key)
             if row is None:
-                return None
+                return ABSENT
             if column.syntax.convention == "RowStatus":
                 return r.RowStatus.active
             return getattr(row, column.field)
         make = self._oper.get(table.name)
         found = None if make is None else make(key)
-        return None if found is None else getattr(found, column.field)
+        return ABSENT if found is None else getattr(found, column.field)
 
     def scalar(self, scalar: Scalar) -> Any:
         """The Python value of a scalar."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
+from enum import Enum
 from typing import Any, Protocol
 
 from vmib.schema import LEAVES, TABLES, locate
@@ -11,6 +12,16 @@ from vmib.smi import Column, IndexRefused, Oid, Scalar, Table
 
 from .service import Missing, Value, VarBind
 from .state import Key
+
+
+class Absent(Enum):
+    """The type of `ABSENT`."""
+
+    ABSENT = "absent"
+
+
+ABSENT = Absent.ABSENT
+"""Stands for a cell that does not exist; None is a value: an empty InetAddress."""
 
 
 class Source(Protocol):
@@ -24,7 +35,7 @@ class Source(Protocol):
         """The keys of all rows of a table that augments no other."""
 
     def cell(self, table: Table, column: Column, key: Key) -> Any:
-        """The Python value of a cell, or None where the row does not exist."""
+        """The Python value of a cell, or ABSENT where the row does not exist."""
 
     def scalar(self, scalar: Scalar) -> Any:
         """The Python value of a scalar."""
@@ -58,7 +69,7 @@ class View:
         except IndexRefused:
             return Missing(instance=True)
         value = self._source.cell(table, place.object, key)
-        return Missing(instance=True) if value is None else _value(place.object, value)
+        return Missing(instance=True) if value is ABSENT else _value(place.object, value)
 
     def get_next(self, oid: Oid) -> VarBind | None:
         """The first instance after an OID (RFC 3416 section 4.2.2), or None after the last."""
@@ -80,7 +91,7 @@ class View:
         suffixes, keys = self._rows(table)
         for position in range(bisect_right(suffixes, after) if after else 0, len(suffixes)):
             value = self._source.cell(table, column, keys[position])
-            if value is not None:
+            if value is not ABSENT:
                 return VarBind((*column.oid, *suffixes[position]), _value(column, value))
         return None
 

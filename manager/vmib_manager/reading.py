@@ -95,7 +95,10 @@ async def read_names(agent: Agent) -> Names:
 
 
 async def read_rows(agent: Agent) -> dict[str, dict[Key, Any]]:
-    """The configured rows of all tables; one walk over their writable columns."""
+    """The configured rows of all tables; one walk over their writable columns.
+
+    Raises HalfRow for a row of which columns are missing.
+    """
     columns = [(table, column) for table in CONFIGURATION for column in table.writable]
     walked = await agent.walk(*(column.oid for _, column in columns))
     cells: dict[str, dict[Oid, dict[str, Any]]] = {}
@@ -104,18 +107,25 @@ async def read_rows(agent: Agent) -> dict[str, dict[Key, Any]]:
         for suffix, value in _column(column, found).items():
             by_suffix.setdefault(suffix, {})[column.field] = value
     return {
-        table.name: dict(_rows_of(table, cells[table.name]))
+        table.name: dict(_rows_of(agent, table, cells[table.name]))
         for table in CONFIGURATION
         if cells.get(table.name)
     }
 
 
-def _rows_of(table: Table, cells: Mapping[Oid, Mapping[str, Any]]) -> Iterable[tuple[Key, Any]]:
+class HalfRow(BadReply):
+    """A row of which columns are missing: it came or went during a walk, or the agent errs."""
+
+
+def _rows_of(
+    agent: Agent, table: Table, cells: Mapping[Oid, Mapping[str, Any]]
+) -> Iterable[tuple[Key, Any]]:
     make, key_type = rows.ROWS[table.name], rows.KEYS[table.name]
     whole = len(table.writable)
     for suffix, fields in cells.items():
         if len(fields) != whole:
-            continue  # the row came or went during the walk: the generation tells, see `read`
+            index = ".".join(map(str, suffix))
+            raise HalfRow(agent.name, f"gave {len(fields)} columns of {table.name} {index}")
         row = make(**fields)
         if table.name not in DISCOVERED or not is_default(table, row):
             yield key_type(*table.decode_index(suffix)), row
@@ -186,9 +196,14 @@ async def read(agent: Agent, settled: Callable[[Scalars, Names], bool] | None = 
             return Reading(scalars, names, {})
         if settled is not None and settled(scalars, names):
             return Reading(scalars, names, None)
-        found = await read_rows(agent)
+        try:
+            found, half = await read_rows(agent), None
+        except HalfRow as error:
+            found, half = {}, error
         after = await read_scalars(agent)
         if (after.generation, after.digest) == (scalars.generation, scalars.digest):
+            if half is not None:
+                raise half
             return Reading(after, names, found)
         scalars = after
     raise KeepsChanging(

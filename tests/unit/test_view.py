@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from ipaddress import IPv4Address
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vmib import objects as o
-from vmib.rows import Direction, Shape, ShapeKey, Vif, VifKey
+from vmib.rows import (
+    Direction,
+    InetAddressType,
+    Route,
+    RouteKey,
+    Shape,
+    ShapeKey,
+    Vif,
+    VifKey,
+)
 from vmib.smi import Column, Oid, Scalar, Table
 from vmib_agent.inventory import Inventory, Rows, VifFacts
 from vmib_agent.service import Missing, Value
-from vmib_agent.view import View
+from vmib_agent.view import ABSENT, View
 
 FACTS = VifFacts("u", "02:00:00:00:00:01", 0, "vif1.0", 7, 1500, True, True)
 INVENTORY = Inventory({}, {VifKey(3, 1): FACTS, VifKey(12, 1): FACTS})
@@ -26,14 +36,16 @@ class Configured:
 
     def __init__(self) -> None:
         key = ShapeKey(3, 1, Direction.toVm)
-        self.rows = Rows({"vmibShapeTable": {key: Shape(rate=1000)}}, INVENTORY)
+        route = RouteKey(3, InetAddressType.ipv4, IPv4Address("10.0.0.0"), 8, 0)
+        intent = {"vmibShapeTable": {key: Shape(rate=1000)}, "vmibRouteTable": {route: Route()}}
+        self.rows = Rows(intent, INVENTORY)
 
     def keys(self, table: str) -> Iterable[tuple[Any, ...]]:
         return self.rows.keys(table)
 
     def cell(self, table: Table, column: Column, key: tuple[Any, ...]) -> Any:
         row = self.rows.row(table.name, key)
-        return None if row is None else getattr(row, column.field, None)
+        return ABSENT if row is None else getattr(row, column.field, ABSENT)
 
     def scalar(self, scalar: Scalar) -> Any:
         empty: dict[str, Any] = {"text": "", "bits": frozenset(), "octets": b"", "uuid": ""}
@@ -50,6 +62,12 @@ def walk(root: Oid) -> list[Oid]:
         found.append(step.oid)
         oid = step.oid
     return found
+
+
+def test_an_empty_address_is_a_value_and_not_a_missing_one() -> None:
+    found = walk(o.vmibRouteNextHop.oid)
+    assert found == [(*o.vmibRouteNextHop.oid, 3, 1, 4, 10, 0, 0, 0, 8, 0)]
+    assert VIEW.get(found[0]) == Value(0x04, b"")
 
 
 def test_every_interface_has_a_shape_row_in_each_direction() -> None:
