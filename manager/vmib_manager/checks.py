@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from itertools import combinations
 
 from vmib.errors import ValueRefused
-from vmib.rows import RouteType
+from vmib.rows import RouteType, SwitchMode
 from vmib.smi import IpAddress
 from vmib.units import format_time
 
@@ -16,7 +16,18 @@ from . import connectivity, feasibility
 from .compile import HostRows, compile_rows
 from .connections import owners, way_out
 from .findings import Finding, Severity, error, warning
-from .model import Attachment, End, Impairment, IpNetwork, Model, Route, Site, Source
+from .model import (
+    Attachment,
+    DefaultRoute,
+    End,
+    Impairment,
+    IpNetwork,
+    Model,
+    Route,
+    Site,
+    SiteSwitch,
+    Source,
+)
 from .paths import collapse
 
 Check = Callable[[Model], Iterable[Finding]]
@@ -194,14 +205,16 @@ def _subnets(model: Model) -> Iterator[Finding]:
 def _gateways(model: Model) -> Iterator[Finding]:
     for site in model.virtual.sites:
         gateways = [member for member in site.members if member.gateway]
-        if site.default_route and not gateways:
+        if site.default_route is not DefaultRoute.GATEWAY:
+            continue
+        if not gateways:
             message = f"{site.id} wants default routes but has no gateway"
             yield error(site.source, message, "give one member role='gateway'")
-        elif site.default_route and len(gateways) > 1:
+        elif len(gateways) > 1:
             names = ", ".join(member.machine for member in gateways)
             message = f"{site.id} wants default routes but has the gateways {names}"
             yield error(site.source, message, "leave one gateway, or write routes")
-        elif site.default_route and not gateways[0].addresses:
+        elif not gateways[0].addresses:
             message = f"the gateway of {site.id} has no address"
             yield error(gateways[0].source, message, "give it an address")
 
@@ -210,26 +223,52 @@ def _switches(model: Model) -> Iterator[Finding]:
     first: dict[str, Site] = {}
     for site in model.virtual.sites:
         if site.switch is None:
+            if site.default_route is DefaultRoute.SWITCH:
+                message = f"{site.id} wants default routes to a switch and has none"
+                yield error(site.source, message, "give it switch=, mode='routed' or 'nat', addr=")
             continue
         other = first.setdefault(site.switch.name, site)
         if other.switch != site.switch:
             message = f"the switch {site.switch.name} is described differently at {other.source}"
-            yield error(site.source, message, "give both the same mode, uplink and vlan")
+            yield error(site.source, message, "give both the same mode, uplink, vlan and addr")
         hosts = {
             model.machines[member.machine].host
             for member in site.members
             if member.machine in model.machines
         }
-        if site.switch.mode.name == "isolated" and len(hosts) > 1:
-            message = f"{site.id} is spread over {len(hosts)} hosts, its switch reaches none"
+        mode = site.switch.mode
+        if mode is not SwitchMode.bridged and len(hosts) > 1:
+            message = f"{site.id} is spread over {len(hosts)} hosts, and no {mode.name} switch is"
+            yield error(site.source, message, "use mode='bridged', or keep it on one host")
+        if mode is not SwitchMode.bridged and site.switch.uplink:
+            message = f"a switch of mode {mode.name} has no uplink"
             yield error(site.source, message, "use mode='bridged'")
-        if site.switch.mode.name == "isolated" and site.switch.uplink:
-            yield error(site.source, "an isolated switch has no uplink", "use mode='bridged'")
+        yield from _switch_address(model, site, site.switch)
         for host in model.real.hosts:
             pifs = [pif.name for pif in host.pifs]
             if host.id in hosts and site.switch.uplink and site.switch.uplink not in pifs:
                 message = f"{host.id} has no interface {site.switch.uplink}"
                 yield error(site.source, message, f"add a <pif> to {host.id}: {host.source}")
+
+
+def _switch_address(model: Model, site: Site, switch: SiteSwitch) -> Iterator[Finding]:
+    addr, mode = switch.addr, switch.mode.name
+    if not switch.through_host:
+        if addr is not None:
+            message = f"a switch of mode {mode} has no address of the host"
+            yield error(site.source, message, "leave addr out, or use mode='routed' or 'nat'")
+        if site.default_route is DefaultRoute.SWITCH:
+            message = f"{site.id} wants default routes to a switch of mode {mode}"
+            yield error(site.source, message, "use mode='routed' or 'nat'")
+    elif addr is None:
+        message = f"the switch {switch.name} of mode {mode} needs the host's address"
+        yield error(site.source, message, "give it addr=, in the subnet of the site")
+    else:
+        yield from _address_in(site, addr, site.source)
+        owner = owners(model).of(addr)
+        if owner is not None:
+            message = f"{addr} is the address of {owner.member.machine}"
+            yield error(site.source, message, "give the switch another")
 
 
 def _end(model: Model, end: End, source: Source, routers: Iterable[str]) -> Iterator[Finding]:

@@ -122,7 +122,16 @@ def _site_rows(
 
 def _switch_row(site: Site, switches: Mapping[str, int]) -> WantedRow:
     assert site.switch is not None
-    switch = Switch(name=site.switch.name, mode=site.switch.mode, vlan_id=site.switch.vlan)
+    addr = site.switch.addr
+    within = [net.prefixlen for net in site.subnets if addr is not None and addr in net]
+    switch = Switch(
+        name=site.switch.name,
+        mode=site.switch.mode,
+        vlan_id=site.switch.vlan,
+        addr_type=InetAddressType.unknown if addr is None else family(addr),
+        addr=addr,
+        addr_prefix=within[0] if within else 0,
+    )
     uplink: tuple[tuple[str, Ref], ...] = ()
     if site.switch.uplink:
         uplink = (("uplink_if_index", PifRef(site.switch.uplink)),)

@@ -10,7 +10,7 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from vmib.rows import Direction, RouteType
 from vmib.smi import IpAddress
 
-from .model import Attachment, IpNetwork, Model, Route, Source
+from .model import Attachment, DefaultRoute, IpNetwork, Model, Route, Site, Source
 from .paths import PairPath
 
 
@@ -55,13 +55,11 @@ def routes(model: Model) -> Iterator[Route]:
     """The routes that the file gives, and the default routes of sites that have them."""
     yield from model.virtual.routes
     for site in model.virtual.sites:
-        if not site.default_route:
-            continue
-        gateways = [member for member in site.members if member.gateway]
+        hops = _default_hops(site)
         for member in site.members:
-            if member.gateway:
+            if member.gateway and site.default_route is DefaultRoute.GATEWAY:
                 continue
-            for address in (a for gateway in gateways[:1] for a in gateway.addresses):
+            for address in hops:
                 if any(own.version == address.version for own in member.addresses):
                     anywhere = ip_network("0.0.0.0/0" if address.version == 4 else "::/0")
                     yield Route(
@@ -73,6 +71,16 @@ def routes(model: Model) -> Iterator[Route]:
                         type=RouteType.unicast,
                         source=site.source,
                     )
+
+
+def _default_hops(site: Site) -> tuple[IpAddress, ...]:
+    """The next hops of a site's default routes, one of each family."""
+    if site.default_route is DefaultRoute.SWITCH and site.switch is not None:
+        return () if site.switch.addr is None else (site.switch.addr,)
+    gateways = [member for member in site.members if member.gateway]
+    if site.default_route is DefaultRoute.GATEWAY and gateways:
+        return gateways[0].addresses
+    return ()
 
 
 def way_out(model: Model, route: Route) -> Attachment | None:

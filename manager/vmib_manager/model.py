@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from ipaddress import IPv4Network, IPv6Network
 
 from vmib.rows import Distribution, FilterAction, RouteType, SwitchMode
@@ -150,12 +151,29 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class SiteSwitch:
-    """The switch that a site's interfaces are attached to on every host."""
+    """The switch that a site's interfaces are attached to on every host.
+
+    `addr` is the host's own address on it, in the modes routed and nat.
+    """
 
     name: str
     mode: SwitchMode
     uplink: str
     vlan: int
+    addr: IpAddress | None
+
+    @property
+    def through_host(self) -> bool:
+        """Whether the host itself forwards between this switch and other networks."""
+        return self.mode in (SwitchMode.routed, SwitchMode.nat)
+
+
+class DefaultRoute(Enum):
+    """Where the members of a site send what is for no other route."""
+
+    NONE = "none"
+    GATEWAY = "gateway"
+    SWITCH = "switch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +187,7 @@ class Site:
     id: str
     subnets: tuple[IpNetwork, ...]
     strict: bool
-    default_route: bool
+    default_route: DefaultRoute
     domain: int
     switch: SiteSwitch | None
     members: tuple[Member, ...]

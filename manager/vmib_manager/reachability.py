@@ -114,10 +114,26 @@ def _step(network: _Network, machine: str, dst: IpAddress) -> tuple[Attachment, 
         if dst not in to:
             continue
         owner = network.owners.of(row.next_hop or dst)
+        owner = owner or _behind_host(network, attachments, row, dst)
         if row.type is not RouteType.unicast or owner is None:
             return None
         near = [a for a in attachments if owner.site is a.site] or list(attachments)
         return near[0], owner
+    return None
+
+
+def _behind_host(
+    network: _Network, attachments: Iterable[Attachment], row: Any, dst: IpAddress
+) -> Attachment | None:
+    """The interface that the host itself forwards to, if the next hop is its own address."""
+    owner = network.owners.of(dst)
+    for here in attachments:
+        switch = here.site.switch
+        if switch is None or switch.addr is None or switch.addr != row.next_hop:
+            continue
+        there = None if owner is None else owner.site.switch
+        near = owner is not None and owner.machine.host == here.machine.host
+        return owner if near and there is not None and there.through_host else None
     return None
 
 

@@ -22,6 +22,7 @@ from . import parsers
 from .model import (
     ALL_PORTS,
     ANY_PROTOCOL,
+    DefaultRoute,
     End,
     Impairment,
     IpNetwork,
@@ -131,7 +132,7 @@ def _site(element: etree._Element, reader: Reader, profiles: Mapping[str, Profil
         id=reader.read(element, "id", parsers.text, ""),
         subnets=reader.read(element, "subnet", parsers.networks, ()),
         strict=element.get("isolation", "strict") == "strict",
-        default_route=element.get("default-route") == "gateway",
+        default_route=DefaultRoute(element.get("default-route", "none")),
         domain=reader.read(element, "domain", parsers.number, 0),
         switch=_switch(element, reader),
         members=tuple(
@@ -143,7 +144,7 @@ def _site(element: etree._Element, reader: Reader, profiles: Mapping[str, Profil
 
 def _switch(element: etree._Element, reader: Reader) -> SiteSwitch | None:
     if element.get("switch") is None:
-        for attribute in ("mode", "uplink", "vlan"):
+        for attribute in ("mode", "uplink", "vlan", "addr"):
             if value := element.get(attribute):
                 reader.refuse(element, attribute, value, "only together with the attribute switch")
         return None
@@ -152,6 +153,7 @@ def _switch(element: etree._Element, reader: Reader) -> SiteSwitch | None:
         mode=reader.read(element, "mode", parsers.one_of(SwitchMode), SwitchMode.bridged),
         uplink=reader.read(element, "uplink", parsers.text, ""),
         vlan=reader.read(element, "vlan", parsers.number, 0),
+        addr=reader.read(element, "addr", parsers.address, None),
     )
 
 

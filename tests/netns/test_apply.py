@@ -25,8 +25,10 @@ from vmib_manager.credentials import Credentials
 from vmib_manager.description import load, load_real
 from vmib_manager.manager import AsyncManager
 from vmib_manager.model import Model
+from vmib_manager.reachability import expected
 from vmib_manager.reading import read_scalars
 from vmib_manager.staging import locked, varbind
+from vmib_manager.verification import Verification
 
 pytestmark = pytest.mark.netns
 
@@ -387,6 +389,35 @@ def test_a_commit_left_to_be_confirmed_is_confirmed_later(net: Net) -> None:
     ended = net.run(lambda manager: manager.confirm())
     assert {found.state for found in ended.values()} == {rows.TxnState.committed}
     assert net.rates() == [30_000, 30_000]
+
+
+ROUTED = """<virtual xmlns="urn:vmib:1">
+  <site id="left" subnet="10.5.0.0/24" isolation="none" switch="brl" mode="routed"
+        addr="10.5.0.254" default-route="switch"><member machine="a" address="10.5.0.1"/></site>
+  <site id="right" subnet="10.6.0.0/24" isolation="none" switch="brr" mode="routed"
+        addr="10.6.0.254" default-route="switch"><member machine="b" address="10.6.0.1"/></site>
+  <site id="alone" subnet="10.7.0.0/24" switch="bra" mode="isolated"
+        ><member machine="c" address="10.7.0.1"/></site>
+</virtual>
+"""
+
+
+def test_routed_switches_join_their_machines_through_the_host(net: Net) -> None:
+    (net.directory / "routed.xml").write_text(ROUTED)
+    model = load(net.real, net.directory / "routed.xml")
+
+    async def work(manager: AsyncManager) -> Verification:
+        plan = await manager.plan(model)
+        assert plan.ok, [str(found) for found in plan.findings]
+        await manager.apply(plan)
+        return await manager.verify(model)
+
+    assert net.run(work).ok
+    reached = {(start, stop) for (start, stop), found in expected(model).items() if found}
+    assert reached == {("a", "b"), ("b", "a")}
+    assert net.pings("a", "10.6.0.1")
+    assert net.pings("b", "10.5.0.1")
+    assert not net.pings("a", "10.7.0.1")
 
 
 def test_clearing_leaves_nothing_of_ours(net: Net) -> None:

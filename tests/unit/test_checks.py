@@ -183,6 +183,30 @@ def test_switches_of_sites_are_checked_against_the_hosts() -> None:
     assert any("has no interface eth9" in m for m in messages(described(real_xml("a"), lost)))
 
 
+@pytest.mark.parametrize(
+    ("attributes", "said"),
+    [
+        ('mode="nat"', "needs the host's address"),
+        ('mode="routed" addr="10.8.0.1"', "10.8.0.1 is outside x"),
+        ('mode="routed" addr="10.9.0.1"', "10.9.0.1 is the address of a"),
+        ('mode="nat" addr="10.9.0.254" uplink="eth0"', "a switch of mode nat has no uplink"),
+        ('mode="isolated" addr="10.9.0.254"', "has no address of the host"),
+        ('mode="bridged" default-route="switch"', "wants default routes to a switch of mode"),
+    ],
+)
+def test_a_switch_through_the_host_has_one_address_in_its_site(attributes: str, said: str) -> None:
+    body = f'<site id="x" subnet="10.9.0.0/24" switch="br" {attributes}>'
+    body += '<member machine="a" address="10.9.0.1"/></site>'
+    assert any(said in message for message in messages(described(real_xml("a"), body)))
+
+
+def test_a_default_route_to_a_switch_needs_a_switch() -> None:
+    body = '<site id="x" subnet="10.9.0.0/24" default-route="switch"/>'
+    assert "x wants default routes to a switch and has none" in messages(
+        described(real_xml("a"), body)
+    )
+
+
 def test_duplication_tolerates_no_other_impairment_of_what_a_machine_sends() -> None:
     link = '<link a="a" b="b"><ab duplicate="1%"/></link>'
     one = '<site id="x" subnet="10.0.0.0/24"><member machine="a" address="10.0.0.1">{}</member>'

@@ -24,6 +24,7 @@ from vmib.rows import (
     Route,
     RouteType,
     Shape,
+    SwitchMode,
 )
 from vmib.schema import TABLES
 from vmib_manager import filters
@@ -181,6 +182,16 @@ def test_a_switch_finds_its_uplink_on_each_host() -> None:
         ((key, switch),) = tables["vmibSwitchTable"].items()
         assert (switch.name, switch.uplink_if_index, switch.vlan_id) == ("br5", 1004, 5)
         assert [vif.switch_index for vif in tables["vmibVifTable"].values()] == [key[0]]
+
+
+def test_a_switch_in_nat_mode_has_the_hosts_address_and_the_default_routes() -> None:
+    body = """<site id="x" subnet="10.0.0.0/22" switch="br5" mode="nat" addr="10.0.0.254"
+    default-route="switch"><member machine="a" address="10.0.0.1"/></site>"""
+    rows = compile_rows(described(real_xml("a"), body))["host1"]
+    ((_, switch),) = table(rows, "Switch").items()
+    assert (switch.mode, str(switch.addr), switch.addr_prefix) == (SwitchMode.nat, "10.0.0.254", 22)
+    ((key, route),) = table(rows, "Route").items()
+    assert (str(key[2]), key[3], str(route.next_hop)) == ("0.0.0.0", 0, "10.0.0.254")
 
 
 def test_a_member_has_its_profile_its_addresses_and_its_guard() -> None:
