@@ -1,12 +1,36 @@
-"""vMIB's network manager: two descriptions become rows, and rows reach every host over SNMP."""
+"""vMIB's network manager: two descriptions become rows, and rows reach every host over SNMP.
 
-from .capabilities import check_capabilities
+    from vmib_manager import Manager, credentials_for, load
+
+    model = load("real.xml", "virtual.xml")
+    with Manager(model.real, credentials_for(model.real, path)) as manager:
+        plan = manager.plan(model)
+        result = manager.apply(plan)
+
+`AsyncManager` has the same methods as coroutines. Everything that is refused is a `VmibError`.
+"""
+
+from vmib.errors import VmibError
+
+from .apply import ApplyFailed, ApplyResult, HostResult, NotApplicable, Options, Outcome, Phase
+from .apply import Progress as ApplyProgress
 from .checks import check, has_errors
 from .compile import compile_rows
+from .credentials import Community, Credentials
+from .credentials_file import CredentialsRefused, credentials_for
 from .description import load, load_real, load_virtual
 from .findings import Finding, Severity
-from .model import Model
+from .graph import Graph, render
+from .manager import AsyncManager
+from .model import Model, Real
+from .pending import Ended
+from .plan import Change, HostPlan, Kind, Plan
 from .reachability import expected
+from .snmp_errors import AgentError
+from .status import Deviation, HostStatus
+from .sync import Manager
+from .transaction import Complaint, HostRefused
+from .verification import Verification
 from .wanted import WantedRow, resolve
 from .xmlload import DescriptionRefused, Problem
 
@@ -15,10 +39,10 @@ __all__ = [
     "load_real",
     "load_virtual",
     "Model",
+    "Real",
     "DescriptionRefused",
     "Problem",
     "check",
-    "check_capabilities",
     "has_errors",
     "Finding",
     "Severity",
@@ -26,4 +50,32 @@ __all__ = [
     "WantedRow",
     "resolve",
     "expected",
+    "Credentials",
+    "Community",
+    "credentials_for",
+    "CredentialsRefused",
+    "Manager",
+    "AsyncManager",
+    "Plan",
+    "HostPlan",
+    "Change",
+    "Kind",
+    "Options",
+    "ApplyProgress",
+    "ApplyResult",
+    "ApplyFailed",
+    "NotApplicable",
+    "HostResult",
+    "HostRefused",
+    "Complaint",
+    "Outcome",
+    "Phase",
+    "Verification",
+    "HostStatus",
+    "Deviation",
+    "Ended",
+    "Graph",
+    "render",
+    "AgentError",
+    "VmibError",
 ]
