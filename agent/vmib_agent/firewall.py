@@ -201,8 +201,9 @@ class _Edit:
             case DeleteChain(chain):
                 table.remove(chain.name)
             case InsertRule(chain, position, entry):
+                there = self._there(chain)
                 table.insert(chain.name, position, _octets(entry, chain.family))
-                self._there(chain).insert(position, entry)
+                there.insert(position, entry)
             case DeleteRule(chain, position, entry):
                 self._delete(chain, position, entry)
             case PutJumps(chain, _, after):

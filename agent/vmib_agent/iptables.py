@@ -52,13 +52,16 @@ PORT_PROTOCOLS = {TCP: "tcp", UDP: "udp", 33: "dccp", SCTP: "sctp", 136: "udplit
 """Protocols whose ports xt_tcpudp and xt_multiport can match."""
 
 _PROTOCOL_NAMES = PORT_PROTOCOLS | {
-    1: "icmp", 2: "igmp", 4: "ipencap", 8: "egp", 9: "igp", 41: "ipv6", 43: "ipv6-route",
-    44: "ipv6-frag", 46: "rsvp", 47: "gre", 50: "esp", 51: "ah", ICMPV6: "ipv6-icmp",
-    59: "ipv6-nonxt", 60: "ipv6-opts", 88: "eigrp", 89: "ospf", 94: "ipip", 97: "etherip",
-    98: "encap", 103: "pim", 108: "ipcomp", 112: "vrrp", 115: "l2tp", 124: "isis", 133: "fc",
+    1: "icmp", 2: "igmp", 3: "ggp", 4: "ipencap", 5: "st", 8: "egp", 9: "igp", 12: "pup",
+    20: "hmp", 22: "xns-idp", 27: "rdp", 29: "iso-tp4", 36: "xtp", 37: "ddp", 38: "idpr-cmtp",
+    41: "ipv6", 43: "ipv6-route", 44: "ipv6-frag", 45: "idrp", 46: "rsvp", 47: "gre", 50: "esp",
+    51: "ah", 57: "skip", ICMPV6: "ipv6-icmp", 59: "ipv6-nonxt", 60: "ipv6-opts", 73: "rspf",
+    81: "vmtp", 88: "eigrp", 89: "ospf", 93: "ax.25", 94: "ipip", 97: "etherip", 98: "encap",
+    103: "pim", 108: "ipcomp", 112: "vrrp", 115: "l2tp", 124: "isis", 133: "fc",
     135: "mobility-header", 137: "mpls-in-ip", 138: "manet", 139: "hip", 140: "shim6",
     141: "wesp", 142: "rohc", 143: "ethernet",
 }  # fmt: skip
+"""As in the /etc/protocols of Debian, which iptables(8) looks into."""
 
 Network: TypeAlias = IPv4Network | IPv6Network
 Ports: TypeAlias = tuple[int, int]
@@ -164,10 +167,12 @@ class Ruleset:
 
     def lines(self, family: int, table: str) -> Iterator[str]:
         """The table as `iptables-legacy -S` prints it, without policies and foreign rules."""
-        chains = sorted(chain for chain in self.chains if chain[:2] == (family, table))
-        yield from (f"-N {chain.name}" for chain in chains if not chain.built_in)
-        for chain in sorted(chains, key=lambda chain: not chain.built_in):
-            yield from (f"-A {chain.name} {entry}" for entry in self.chains[chain])
+        own = sorted(name for f, t, name in self.chains if (f, t) == (family, table))
+        own = [name for name in own if name not in BUILT_IN[table]]
+        yield from (f"-N {name}" for name in own)
+        for name in (*BUILT_IN[table], *own):
+            chain = Chain(family, table, name)
+            yield from (f"-A {name} {entry}" for entry in self.chains.get(chain, ()))
 
 
 def _header_words(rule: Rule) -> Iterator[str]:

@@ -109,15 +109,13 @@ def _text(data: bytes) -> str:
 
 
 def _device(name: str) -> tuple[bytes, bytes]:
-    """A device name and its mask; the mask of a whole name includes the NUL that ends it."""
+    """A device name and its mask, which includes the NUL that ends a whole name.
+
+    iptables(8) leaves the "+" of a pattern in the name, and prints it from there.
+    """
     if name.endswith("+"):
-        return name[:-1].encode(), b"\xff" * (len(name) - 1)
+        return name.encode(), b"\xff" * (len(name) - 1)
     return name.encode(), b"\xff" * (len(name) + 1) if name else b""
-
-
-def _device_text(name: bytes, mask: bytes) -> str:
-    text = _text(name)
-    return f"{text}+" if mask.count(0xFF) == len(text) > 0 else text
 
 
 def _physdev(rule: Rule) -> Iterator[Extension]:
@@ -237,12 +235,10 @@ def _extensions(raw: bytes, start: int, end: int) -> Iterator[Extension]:
 
 
 def _read_physdev(data: bytes) -> dict[str, Any]:
-    in_name, in_mask, out_name, out_mask, inverted, bits = struct.unpack_from(
-        "=16s16s16s16sBB", data
-    )
+    in_name, _, out_name, _, inverted, bits = struct.unpack_from("=16s16s16s16sBB", data)
     return {
-        "physdev_in": _device_text(in_name, in_mask),
-        "physdev_out": _device_text(out_name, out_mask),
+        "physdev_in": _text(in_name),
+        "physdev_out": _text(out_name),
         "bridged": not inverted & _PHYSDEV_BRIDGED if bits & _PHYSDEV_BRIDGED else None,
     }
 
@@ -269,16 +265,14 @@ _READERS: dict[str, Callable[[bytes], dict[str, Any]]] = {
 
 
 def _read_header(raw: bytes, form: _Family) -> dict[str, Any]:
-    *addresses, in_name, out_name, in_mask, out_mask, protocol, flags, inverted = (
-        form.header.unpack_from(raw)
-    )
+    *addresses, in_name, out_name, _, _, protocol, flags, inverted = form.header.unpack_from(raw)
     src, dst, src_mask, dst_mask = addresses
     out = "not_out_device" if inverted & _INVERT_OUT else "out_device"
     return {
         "src": None if src_mask == form.nowhere else _network(src, src_mask, form),
         "dst": None if dst_mask == form.nowhere else _network(dst, dst_mask, form),
-        "in_device": _device_text(in_name, in_mask),
-        out: _device_text(out_name, out_mask),
+        "in_device": _text(in_name),
+        out: _text(out_name),
         "protocol": protocol or ANY_PROTOCOL,
         "goto": bool(flags & form.goto),
     }

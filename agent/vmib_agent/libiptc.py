@@ -142,7 +142,13 @@ class Table:
 
     def remove(self, chain: str) -> None:
         """Remove a chain, which has to be empty and without a rule that jumps to it."""
-        self._do(self._iptc.iptc_delete_chain(chain.encode(), self._handle))
+        try:
+            self._do(self._iptc.iptc_delete_chain(chain.encode(), self._handle))
+        except OSError as error:
+            if error.errno == errno.EMLINK:
+                reason = f"a rule of somebody else jumps to {chain}"
+                raise OSError(errno.EMLINK, reason) from error
+            raise
 
     def commit(self) -> None:
         """Put the table into the kernel, all of it or nothing."""

@@ -123,6 +123,21 @@ def test_without_addresses_the_guard_looks_at_the_mac_address_alone() -> None:
     assert verdict(rules, replace(packet, mac=b.mac)) == "DROP"
 
 
+@pytest.mark.parametrize("kind", range(128, 138))
+def test_where_the_default_is_drop_neighbours_are_still_found_and_routers_still_announced(
+    kind: int,
+) -> None:
+    a, uplink = member(1, 1), None
+    rules = compile_rules([a], [Domain(1, "a", "drop")])
+    icmp = {"protocol": 58, "icmp6_type": kind, "src": SPECIAL[2], "dst": OUTSIDE[1]}
+    assert verdict(rules, bridged(a, uplink, **icmp)) == (
+        None if kind in (133, 135, 136) else "DROP"
+    )
+    assert verdict(rules, bridged(uplink, a, **icmp)) == (
+        None if kind in (134, 135, 136) else "DROP"
+    )
+
+
 def test_nothing_is_routed_into_or_out_of_a_closed_bridge() -> None:
     rules = compile_rules([], closed=["br0"])
     inside = Packet(*OUTSIDE[:1] * 2, in_device="br0", out_device="eth1")
