@@ -197,7 +197,6 @@ def _take_back(lab: str, made: _Made) -> None:
     if made.fresh:
         _remove(lab)
         return
-    processes.stop([agent.process for agent in made.started.values()], _PATIENCE)
     for name in namespaces.names(lab_spec.prefix(lab)):
         if name not in made.before:
             namespaces.remove(name)

@@ -13,6 +13,7 @@ import json
 import os
 import socket
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ _MODE = (*objects.vmibHostAgentMode.oid, 0)
 _RECOVERY_PAUSE = 0.1
 _MANAGER_VARIABLES = ("LISTEN_", "NOTIFY_", "WATCHDOG_")
 _LISTEN_FD = 3
+_STARTER = "sh"
 _START = """\
 umask 077 && cd / &&
 read -r stat </proc/$$/stat && printf '%s\\n' "$stat" >"$0" &&
@@ -63,14 +65,15 @@ class Starting:
             self.gate.write(f"{entry.auth}\n{entry.priv}\n".encode())
 
     def abandon(self) -> None:
-        """Let it end, if it was not released."""
+        """End it, released or not; raises ProcessStays."""
         self.gate.close()
+        processes.stop(processes.session(self.process), 0)
 
 
 def prepare(spec: LabSpec, host: HostSpec) -> None:
     """Write what is missing of a host's files; raises OSError."""
     paths = lab_spec.host_paths(spec.name, host.id)
-    for directory in (paths.directory, paths.state, paths.machines):
+    for directory in (paths.directory.parent, paths.directory, paths.state, paths.machines):
         private_files.make_directory(directory)
     text = _configuration(paths, host)
     if not paths.config.exists() or paths.config.read_text() != text:
@@ -88,15 +91,18 @@ def running(lab: str, host: str) -> Process | None:
 
 
 def end_stray(lab: str, host: str) -> None:
-    """End a host's agent that runs where the host is no more; raises ProcessStays."""
+    """End what is no agent of a host any more, or will not become one; raises ProcessStays.
+
+    That is one whose host is gone, and one that waits at the gate for somebody who is gone.
+    """
     process = processes.recorded(lab_spec.host_paths(lab, host).pid)
     if process is None:
         return
-    processes.reap(process.pid)
     name = lab_spec.namespace(lab, host)
     there = {namespaces.inode(name)} if namespaces.exists(name) else set()
-    if process.alive and process not in processes.inside(there):
-        processes.stop([process], 0)
+    astray = process not in processes.inside(there)
+    if astray or processes.program(process) == _STARTER:
+        processes.stop(processes.session(process), 0)
 
 
 def listen(host: HostSpec) -> socket.socket:
@@ -139,6 +145,8 @@ def start(spec: LabSpec, host: HostSpec, listening: socket.socket) -> Starting:
                 setsid=True,
             )
         process = processes.current(pid)
+        # Who makes a lab and stays must not keep the agents that end as zombies.
+        threading.Thread(target=os.waitpid, args=(pid, 0), daemon=True).start()
         if process is None:
             raise AgentFailed(host.id, f"ended: {_last_line(paths.log)}", paths.log)
         stack.pop_all()

@@ -6,6 +6,7 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from . import lab_spec, namespaces, private_files
 from .lab_errors import AddressTaken, LabUnusable, NotRoot
@@ -63,15 +64,30 @@ def holding(address: str, port: int) -> Iterator[str]:
 
 @contextmanager
 def alone(lab: str, progress: Progress) -> Iterator[None]:
-    """Only one process at a time makes or removes labs."""
+    """Only one process at a time makes or removes a lab."""
     private_files.make_directory(lab_spec.ROOT)
-    lock = os.open(lab_spec.ROOT, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    path = lab_spec.ROOT / f".{lab}.lock"
+    lock = _lock(path, lambda: progress(f"lab {lab}: waiting for another process to be done"))
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            progress(f"lab {lab}: waiting for another process that makes or removes a lab")
-            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
     finally:
+        path.unlink(missing_ok=True)
+        os.close(lock)
+
+
+def _lock(path: Path, waiting: Callable[[], None]) -> int:
+    """An exclusive lock on the file that has this name when the lock is ours."""
+    while True:
+        lock = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waiting()
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if path.exists() and path.stat().st_ino == os.fstat(lock).st_ino:
+                return lock
+        except BaseException:
+            os.close(lock)
+            raise
         os.close(lock)

@@ -7,13 +7,15 @@ that moves between the namespaces (`namespaces.in_thread`), with a socket for ea
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
 
 from vmib.machines import Machine
 
@@ -38,7 +40,7 @@ _SWITCH_SYSCTLS = {
 
 _LOOPBACK = 1
 
-Links = Mapping[str, Any]
+Links = dict[str, Any]
 """The links of a namespace by name, as pyroute2 tells them."""
 
 Made = Callable[[str], None]
@@ -67,13 +69,18 @@ def lay_machines(lab: str, host: HostSpec, made: Made) -> None:
         links = _links(wires)
         for position, spec in enumerate(host.machines):
             machine = lab_spec.machine(lab, host, position)
-            _namespace(Path(machine.namespace).name, _MEMBER_SYSCTLS, (), made)
+            if _namespace(Path(machine.namespace).name, _MEMBER_SYSCTLS, (), made):
+                for vif in machine.vifs:
+                    _remove_stale(wires, links.pop(vif.host_device, None))
             bridges = [links[lab_spec.bridge(host, vif)]["index"] for vif in spec.vifs]
             _vifs(wires, machine, bridges, links, made)
 
 
-def _namespace(name: str, sysctls: dict[str, str], bridges: Iterable[str], made: Made) -> None:
-    """A namespace with loopback up and bridges; what is there already gets bridges it lacks."""
+def _namespace(name: str, sysctls: dict[str, str], bridges: Iterable[str], made: Made) -> bool:
+    """A namespace with loopback up and bridges; what is there already gets bridges it lacks.
+
+    Returns whether it was made.
+    """
     if namespaces.exists(name):
         with _netlink(name) as wires:
             present = _links(wires)
@@ -81,7 +88,7 @@ def _namespace(name: str, sysctls: dict[str, str], bridges: Iterable[str], made:
                 if bridge not in present:
                     _add_bridge(wires, bridge)
                     made(f"bridge {bridge} in {name}")
-        return
+        return False
 
     def prepare() -> None:
         for key, value in sysctls.items():
@@ -94,6 +101,7 @@ def _namespace(name: str, sysctls: dict[str, str], bridges: Iterable[str], made:
 
     made(f"namespace {name}")
     namespaces.create(name, prepare)
+    return True
 
 
 def _add_bridge(wires: IPRoute, name: str) -> None:
@@ -111,23 +119,37 @@ def _add_bridge(wires: IPRoute, name: str) -> None:
 
 def _uplinks(lab: str, host: HostSpec, port: str, made: Made) -> list[str]:
     """The cables of a host; returns the names of their ends at the switch."""
-    name = lab_spec.namespace(lab, host.id)
+    name, switch = lab_spec.namespace(lab, host.id), lab_spec.namespace(lab, SWITCH)
     ports = [f"{port}.{position}" for position in range(len(host.pifs))]
-    with _netlink(name) as wires, _descriptor(lab_spec.namespace(lab, SWITCH)) as switch:
+    with _netlink(name) as wires, _descriptor(switch) as there:
         links = _links(wires)
         for position, pif in enumerate(host.pifs):
-            if pif.name not in links:
-                wires.link(
-                    "add",
-                    ifname=pif.name,
-                    kind="veth",
-                    address=lab_spec.uplink_mac(lab, host, position),
-                    master=links[pif.bridge]["index"],
-                    state="up",
-                    peer={"ifname": ports[position], "net_ns_fd": switch},
-                )
-                made(f"uplink {pif.name} of {host.id}")
+            if pif.name in links:
+                continue
+            with _netlink(switch) as beyond:
+                _remove_stale(beyond, _links(beyond).get(ports[position]))
+            wires.link(
+                "add",
+                ifname=pif.name,
+                kind="veth",
+                address=lab_spec.uplink_mac(lab, host, position),
+                master=links[pif.bridge]["index"],
+                state="up",
+                peer={"ifname": ports[position], "net_ns_fd": there},
+            )
+            made(f"uplink {pif.name} of {host.id}")
     return ports
+
+
+def _remove_stale(wires: IPRoute, link: Any | None) -> None:
+    """Remove the end of a cable whose other end is going with its namespace, if it still is."""
+    if link is None:
+        return
+    try:
+        wires.link("del", index=link["index"])
+    except NetlinkError as error:
+        if error.code != errno.ENODEV:
+            raise
 
 
 def _vifs(

@@ -6,9 +6,10 @@ Python has setns only since 3.12, so the system calls are made through the C lib
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
-import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -96,27 +97,10 @@ def enter_descriptor(descriptor: int) -> None:
 def in_thread(work: Callable[[], T]) -> T:
     """Run `work` in a thread of its own: moving it between namespaces moves nothing else.
 
-    The thread is waited for also when this one is interrupted.
+    It is waited for also when the waiting is interrupted.
     """
-    results: list[T] = []
-    failures: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(work())
-        except BaseException as error:  # handed to the caller's thread
-            failures.append(error)
-
-    thread = threading.Thread(target=run, name="vmib-lab")
-    thread.start()
-    try:
-        thread.join()
-    except KeyboardInterrupt:
-        thread.join()
-        raise
-    if failures:
-        raise failures[0]
-    return results[0]
+    with ThreadPoolExecutor(1, "vmib-lab") as pool:
+        return pool.submit(work).result()
 
 
 def _enter(file: Path) -> None:
@@ -133,11 +117,16 @@ def _share_directory() -> None:
     Without it a later `ip netns add` would copy our mounts, and removal would reach only the copy.
     """
     DIRECTORY.mkdir(mode=0o755, exist_ok=True)
+    lock = os.open(DIRECTORY, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        _mount(Path("none"), DIRECTORY, _MS_SHARED | _MS_REC)
-    except OSError:
-        _mount(DIRECTORY, DIRECTORY, _MS_BIND | _MS_REC)
-        _mount(Path("none"), DIRECTORY, _MS_SHARED | _MS_REC)
+        fcntl.flock(lock, fcntl.LOCK_EX)  # ip-netns(8) does so, too
+        try:
+            _mount(Path("none"), DIRECTORY, _MS_SHARED | _MS_REC)
+        except OSError:
+            _mount(DIRECTORY, DIRECTORY, _MS_BIND | _MS_REC)
+            _mount(Path("none"), DIRECTORY, _MS_SHARED | _MS_REC)
+    finally:
+        os.close(lock)
 
 
 def _mount(source: Path, target: Path, flags: int) -> None:

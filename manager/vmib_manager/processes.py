@@ -9,7 +9,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,12 +64,30 @@ def namespace(pid: str) -> int:
 
 def inside(namespaces: Collection[int]) -> list[Process]:
     """The processes in network namespaces, given by their inodes."""
+    return _all(lambda pid: namespace(str(pid)) in namespaces)
+
+
+def session(leader: Process) -> list[Process]:
+    """The processes of the session of a leader that runs (setsid(2))."""
+    members = _all(lambda pid: os.getsid(pid) == leader.pid)
+    return members if leader in members else []
+
+
+def program(process: Process) -> str:
+    """The name of what a process runs, empty when it has ended."""
+    try:
+        return (_PROC / str(process.pid) / "comm").read_text(errors="replace").rstrip("\n")
+    except OSError:
+        return ""
+
+
+def _all(wanted: Callable[[int], bool]) -> list[Process]:
     found = []
     for entry in _PROC.iterdir():
         if entry.name.isdecimal():
             with suppress(OSError):  # it has ended meanwhile
                 process = current(int(entry.name))
-                if process and namespace(entry.name) in namespaces:
+                if process and wanted(process.pid):
                     found.append(process)
     return found
 
@@ -105,10 +123,4 @@ def _wait(handles: dict[int, Process], deadline: float) -> None:
     while handles and (left := deadline - time.monotonic()) > 0:
         for handle, _ in poll.poll(left * 1000):
             poll.unregister(handle)
-            reap(handles.pop(handle).pid)
-
-
-def reap(pid: int) -> None:
-    """Take note of the end of a process that may have been our child."""
-    with suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)
+            del handles[handle]

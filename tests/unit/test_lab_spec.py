@@ -154,7 +154,7 @@ def test_a_spec_survives_being_recorded() -> None:
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"name": "x", "hosts": [{"id": "h"}]}'])
 def test_a_record_of_something_else_is_no_spec(text: str) -> None:
-    with pytest.raises(ValueError, match="no spec|Expecting"):
+    with pytest.raises(ValueError, match=r"no spec|Expecting"):
         lab_spec.loads(text)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -68,7 +69,8 @@ def test_a_process_with_the_id_of_an_older_one_is_left_alone(
 def test_what_is_asked_to_end_is_gone_on_return(sleeper: subprocess.Popen[bytes]) -> None:
     process = found(sleeper.pid)
     processes.stop([process, process], 5)
-    assert not Path(f"/proc/{process.pid}").exists()
+    assert not process.alive
+    assert sleeper.wait(5) == -signal.SIGTERM
     processes.stop([process], 5)
 
 
@@ -96,3 +98,22 @@ def test_processes_are_found_by_their_network_namespace(
 ) -> None:
     assert found(sleeper.pid) in processes.inside({processes.namespace("self")})
     assert processes.inside(set()) == []
+
+
+def test_a_session_is_found_by_its_leader() -> None:
+    script = "sleep 60 & echo ready; wait"
+    with subprocess.Popen(
+        ["sh", "-c", script], stdout=subprocess.PIPE, start_new_session=True
+    ) as leader:
+        assert leader.stdout is not None
+        leader.stdout.readline()
+        process = found(leader.pid)
+        members = processes.session(process)
+        assert len(members) == 2
+        assert process in members
+        assert processes.program(process) == "sh"
+        assert processes.session(Process(process.pid, process.start - 1)) == []
+        processes.stop(members, 5)
+        assert processes.session(process) == []
+        leader.wait(5)
+        assert processes.program(process) == ""
