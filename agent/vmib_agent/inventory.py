@@ -87,6 +87,17 @@ def take(guests: Sequence[Guest], indexes: Indexes, devices: Mapping[str, Device
     return Inventory(vms, vifs)
 
 
+def renewed(old: Inventory, new: Inventory) -> set[str]:
+    """Devices whose names now stand for others, and the UUIDs of the guests that have them."""
+    return {
+        name
+        for key, facts in new.vifs.items()
+        if (before := old.vifs.get(key)) is not None and before.if_index != facts.if_index
+        for name in (facts.device, facts.uuid)
+        if facts.device
+    }
+
+
 class Rows:
     """Configured and discovered rows together: what a manager reads."""
 

@@ -35,7 +35,7 @@ class ChangeFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Work:
+class Work:
     """One section's part of a change: its operations, how to apply them and how to go back."""
 
     operations: Sequence[Any]
@@ -47,7 +47,7 @@ class _Work:
 class Change:
     """A planned change; good as long as nothing else changes the host."""
 
-    works: tuple[_Work, ...]
+    works: tuple[Work, ...]
 
     @property
     def operations(self) -> list[Operation]:
@@ -89,7 +89,7 @@ class HostKernel:
                 undone = self._undo(change.works[: position + 1])
                 raise ChangeFailed(subject, str(error), undone) from error
 
-    def _undo(self, works: Sequence[_Work]) -> bool:
+    def _undo(self, works: Sequence[Work]) -> bool:
         for work in reversed(works):
             try:
                 work.apply(work.way_back())
@@ -97,26 +97,26 @@ class HostKernel:
                 return False
         return True
 
-    def _rules_work(self, target: Target) -> _Work:
+    def _rules_work(self, target: Target) -> Work:
         before = self.firewall.read()
-        return _Work(
+        return Work(
             firewall_diff(target.rules, before),
             self.firewall.apply,
             lambda: firewall_diff(before, self.firewall.read()),
         )
 
-    def _shaping_work(self, target: Target, vifs: tuple[ShapedVif, ...]) -> _Work:
+    def _shaping_work(self, target: Target, vifs: tuple[ShapedVif, ...]) -> Work:
         before = self.shaper.read(vifs)
         wanted = {vif: target.shaping.get(vif, VifState()) for vif in vifs}
-        return _Work(
+        return Work(
             shapingstate.diff(wanted, before),
             self.shaper.apply,
             lambda: shapingstate.diff(before, self.shaper.read(vifs)),
         )
 
-    def _network_work(self, target: Target, guests: tuple[Guest, ...]) -> _Work:
+    def _network_work(self, target: Target, guests: tuple[Guest, ...]) -> Work:
         before = self.network.read(guests)
-        return _Work(
+        return Work(
             network_plan.diff(target.network, before),
             self.network.apply,
             lambda: network_plan.diff(before, self.network.read(guests)),
@@ -147,7 +147,7 @@ class HostKernel:
         return found
 
     def drifted_network(self, target: Target, guests: Iterable[Guest]) -> dict[str, str]:
-        """What differs from the target: a port, a bridge or a place -> the first difference."""
+        """What differs from the target: the subject of a step -> the first difference."""
         actual = self.network.read(tuple(guests))
         try:
             steps = network_plan.diff(target.network, actual)
@@ -155,9 +155,7 @@ class HostKernel:
             return {refusal.name: refusal.reason}
         found: dict[str, str] = {}
         for step in steps:
-            place = getattr(step, "place", None)
-            subject = place if place else step.subject
-            found.setdefault(subject, f"missing: {step.describe()}")
+            found.setdefault(step.subject, f"missing: {step.describe()}")
         return found
 
     def drifted_rules(self, target: Target) -> dict[Owner | None, str]:

@@ -37,6 +37,15 @@ def discovered(state: State, guests: Sequence[Guest]) -> State:
     return replace(state, indexes=Indexes(vms, vifs, next_vm))
 
 
+def with_numbers(indexes: Indexes, guests: Sequence[Guest]) -> list[Guest]:
+    """The guests that have a number, with those of their interfaces that have one."""
+    return [
+        replace(guest, vifs=tuple(v for v in guest.vifs if (guest.uuid, v.mac) in indexes.vifs))
+        for guest in guests
+        if guest.uuid in indexes.vms
+    ]
+
+
 def numbered(indexes: Indexes, before: Intent, after: Intent) -> Indexes:
     """The numbers once an intent has taken the place of another.
 

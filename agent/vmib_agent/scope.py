@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
-from . import network
+from . import network, network_plan
 from .inventory import Inventory
 from .iptables import Ruleset
 from .ports import Guest
@@ -36,6 +36,20 @@ class Scope:
     def __bool__(self) -> bool:
         return bool(self.vifs or self.guests or self.network or self.rules)
 
+    def parts(self) -> list[Scope]:
+        """Packet filter, queues and network by themselves, in the order of a change."""
+        nothing = Scope((), (), network=False, rules=False)
+        rules = replace(nothing, rules=self.rules)
+        queues = replace(nothing, vifs=self.vifs)
+        rest = replace(nothing, guests=self.guests, network=self.network)
+        return [part for part in (rules, queues, rest) if part]
+
+
+def everything(target: Target, inventory: Inventory, stale: Iterable[ShapedVif] = ()) -> Scope:
+    """All that a target concerns, and interfaces that may have left an ifb behind."""
+    vifs = tuple(sorted(target.shaping.keys() | {*stale}))
+    return Scope(vifs, tuple(inventory.vms.values()), network=True, rules=True)
+
 
 def scope_of(
     old: Target, new: Target, inventory: Inventory, drifted: Collection[str] = ()
@@ -64,3 +78,61 @@ def scope_of(
     )
     rules = old.rules != new.rules or FIREWALL in drifted
     return Scope(tuple(vifs), guests, host_level or bool(guests), rules)
+
+
+def without(target: Target, part: Scope, subject: str) -> tuple[Target, Scope]:
+    """Target and scope without what a failure names: what is left to be done without it.
+
+    That is a device with queues, a route, an address, an uplink, a port or a guest. The scope is
+    empty if it is none of these.
+    """
+    words = subject.split()
+    thinner = _thinner(target.network, subject, words)
+    if part.network and thinner != target.network:
+        return replace(target, network=thinner), part
+    vifs = tuple(vif for vif in part.vifs if subject not in (vif.device, vif.ifb))
+    guests = tuple(guest for guest in part.guests if guest.uuid not in words)
+    if (vifs, guests) == (part.vifs, part.guests):
+        return target, Scope((), (), network=False, rules=False)
+    return target, replace(part, vifs=vifs, guests=guests)
+
+
+def _thinner(wanted: network.State, subject: str, words: Collection[str]) -> network.State:
+    """A wish without the route, the address, the uplink or the move of a port that is named."""
+    return replace(
+        wanted,
+        stacks={
+            place: _thinner_stack(place, stack, subject, words)
+            for place, stack in wanted.stacks.items()
+        },
+        bridges={
+            name: replace(bridge, uplink=None, vlan=0)
+            if name in words and "uplink" in words
+            else bridge
+            for name, bridge in wanted.bridges.items()
+        },
+        ports={
+            name: replace(port, bridge=None) if name in words and "port" in words else port
+            for name, port in wanted.ports.items()
+        },
+    )
+
+
+def _thinner_stack(
+    place: str, stack: network.Stack, subject: str, words: Collection[str]
+) -> network.Stack:
+    here = place in words if place else "host" in words
+    return replace(
+        stack,
+        addresses=frozenset(
+            address
+            for address in stack.addresses
+            if network_plan.address_subject(place, address) != subject
+        ),
+        routes=frozenset(
+            route
+            for route in stack.routes
+            if network_plan.route_subject(place, route) != subject
+            and not (here and "route" in words and str(route.destination) in words)
+        ),
+    )

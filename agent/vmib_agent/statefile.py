@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from vmib.errors import VmibError
-from vmib.rows import KEYS, ROWS, StorageType, TxnErrorStage, TxnState
+from vmib.rows import KEYS, ROWS, TxnErrorStage, TxnState
 from vmib.schema import TABLES
 from vmib.smi import Column, Kind
 
@@ -88,10 +88,24 @@ class StateFile:
     def save(self, state: State) -> None:
         """Write the state; raises `OSError` (full disk, read-only) and then nothing has changed."""
         data = encode(state)
-        if self.path.exists():
-            self.previous.unlink(missing_ok=True)
-            os.link(self.path, self.previous)
-        write_atomically(self.path, data)
+        if not self.path.exists():
+            write_atomically(self.path, data)
+            return
+        self.previous.unlink(missing_ok=True)
+        os.link(self.path, self.previous)
+        try:
+            write_atomically(self.path, data)
+        except OSError:
+            self.restore()
+            raise
+
+    def restore(self) -> None:
+        """Make the state before the last save the state again, which needs no space on the disk.
+
+        Raises `OSError`.
+        """
+        self.previous.rename(self.path)
+        _sync_directory(self.path.parent)
 
 
 def encode(state: State) -> bytes:
@@ -179,14 +193,6 @@ def _intent_from_json(document: Mapping[str, Any]) -> Intent:
             loaded[key_class(*decoded)] = row_class(**values)
         intent[name] = loaded
     return intent
-
-
-def without_volatile(intent: Intent) -> Intent:
-    """The rows that survive a restart of the agent (RFC 2579, StorageType)."""
-    return {
-        name: {k: r for k, r in rows.items() if r.storage_type != StorageType.volatile}
-        for name, rows in intent.items()
-    }
 
 
 def _to_json(column: Column, value: Any) -> Any:

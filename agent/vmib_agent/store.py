@@ -63,7 +63,7 @@ def decide(
         positions = {(write.table.name, write.key): write.position for write in request.rows}
     after, events, acting = _acted(after, request.transactions, principal, now, world)
     after = kept_alive(after, principal, now)
-    fallback = acting.position_of("action") if acting else min(positions.values(), default=0)
+    fallback = acting.position_of("action") if acting else min(positions.values(), default=1)
     return Decision(
         after,
         applies=after.intent is not state.intent or _commits(after, acting),

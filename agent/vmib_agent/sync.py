@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from ipaddress import ip_network
 from typing import Literal, TypeAlias
 
 from vmib.rows import Direction, ShapeKey, VifKey
@@ -14,7 +15,9 @@ from .scope import FIREWALL
 from .shapingstate import ShapedVif
 from .state import Intent
 
-_RULES_TABLES = ("vmibFilterTable", "vmibDomainTable", "vmibSwitchTable")
+SHAPING_TABLES = ("vmibShapeTable", "vmibLinkTable")
+NETWORK_TABLES = ("vmibVifTable", "vmibAddrTable", "vmibSwitchTable", "vmibRouteTable")
+RULES_TABLES = ("vmibFilterTable", "vmibDomainTable", "vmibSwitchTable")
 
 _Section: TypeAlias = Literal["shaping", "network", "rules"]
 
@@ -24,10 +27,34 @@ def rows_of_subject(
 ) -> tuple[RowKey, ...]:
     """The rows behind what a plan or an error names: a device, a bridge, a guest, a sentence.
 
-    `shaped` are the interfaces whose queues are on a device; their rows come first.
+    `shaped` are the interfaces whose queues are on a device; their rows come first. Of many
+    routes or addresses the one that is named is meant.
     """
-    for word in (subject, *subject.replace(",", " ").split()):
-        vif = (shaped or {}).get(word)
+    words = subject.replace(",", " ").split()
+    found = _rows_of_words(wish, (subject, *words), shaped or {})
+    if not found and "host" in words:
+        found = wish.owners.get(HOST, ())
+    named = tuple(row for row in found if _is_named(row, words))
+    return named or found
+
+
+def _is_named(row: RowKey, words: Sequence[str]) -> bool:
+    """Whether a route or an address is the one of which the words speak."""
+    if row.table == "vmibAddrTable":
+        return str(row.key[3]) in words
+    if row.table != "vmibRouteTable":
+        return False
+    destination = ip_network((row.key[2], row.key[3]))
+    metric = row.key[4] or (1024 if destination.version == 6 else 0)
+    is_the_metric = "metric" not in words or str(metric) == words[words.index("metric") + 1]
+    return str(destination) in words and is_the_metric
+
+
+def _rows_of_words(
+    wish: Wish, words: Iterable[str], shaped: Mapping[str, VifKey]
+) -> tuple[RowKey, ...]:
+    for word in words:
+        vif = shaped.get(word)
         queues = [
             row
             for direction in Direction
@@ -36,7 +63,7 @@ def rows_of_subject(
         ]
         if found := (*queues, *wish.owners.get(word, ())):
             return found
-    return wish.owners.get(HOST, ()) if "host" in subject.split() else ()
+    return ()
 
 
 class Drift:
@@ -66,10 +93,13 @@ class Drift:
         """What a change has to look at besides what it changes."""
         return {subject for found in self._found.values() for subject, _ in found.values()}
 
-    def clear(self) -> None:
-        """Everything has been made right."""
+    def keep(self, rows: Collection[RowKey]) -> list[RowKey]:
+        """Everything but these rows has been made right; the rows that drift no more."""
+        ceased = [row for row in self.rows() if row not in rows]
         for found in self._found.values():
-            found.clear()
+            for row in ceased:
+                found.pop(row, None)
+        return ceased
 
     def vifs(
         self,
@@ -99,8 +129,11 @@ class Drift:
         """A look at the host's network and at some guests."""
         now: dict[RowKey, tuple[str, str]] = {}
         for subject, difference in found.items():
+            concerned = next(
+                (word for word in (subject, *subject.split()) if word in wish.owners), HOST
+            )
             for row in rows_of_subject(wish, subject):
-                now[row] = (subject, difference)
+                now.setdefault(row, (concerned, difference))
         guests = {row for place in places for row in wish.owners.get(place, ())}
         others = {
             row for subject, rows in wish.owners.items() if not _is_guest(subject) for row in rows
@@ -109,7 +142,7 @@ class Drift:
 
     def rules(self, found: Mapping[Owner | None, str], intent: Intent) -> dict[RowKey, bool]:
         """A look at the packet filter: the owner of a rule, or None for all -> the difference."""
-        filtered = {RowKey(table, key) for table in _RULES_TABLES for key in intent.get(table, {})}
+        filtered = {RowKey(table, key) for table in RULES_TABLES for key in intent.get(table, {})}
         now: dict[RowKey, tuple[str, str]] = {}
         for owner, difference in found.items():
             row = _row_of(owner)

@@ -28,7 +28,7 @@ from vmib.rows import (
     VifKey,
 )
 from vmib_agent.state import Indexes, State, Transaction, TxnError
-from vmib_agent.statefile import StateFile, StateUnreadable, decode, encode, without_volatile
+from vmib_agent.statefile import StateFile, StateUnreadable, decode, encode
 
 SHAPE = ShapeKey(3, 1, Direction.toVm)
 LINK = LinkKey(3, 1, InetAddressType.ipv6, IPv6Address("fd00::"), 64)
@@ -129,7 +129,26 @@ def test_a_full_disk_leaves_the_old_state(tmp_path: Path, monkeypatch: pytest.Mo
     assert file.load() == FULL
 
 
-def test_volatile_rows_do_not_survive_a_restart() -> None:
-    kept = without_volatile(FULL.intent)
-    assert kept["vmibLinkTable"] == {}
-    assert kept["vmibShapeTable"] == FULL.intent["vmibShapeTable"]
+def test_a_disk_that_fails_after_the_rename_still_has_the_old_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = StateFile(tmp_path)
+    file.save(FULL)
+    failing = iter([OSError(5, "Input/output error")])
+
+    def fail_once(_: Path) -> None:
+        for error in failing:
+            raise error
+
+    monkeypatch.setattr("vmib_agent.statefile._sync_directory", fail_once)
+    with pytest.raises(OSError, match="Input/output"):
+        file.save(replace(FULL, generation=6))
+    assert file.load() == FULL
+
+
+def test_the_state_before_the_last_save_can_be_had_back(tmp_path: Path) -> None:
+    file = StateFile(tmp_path)
+    file.save(FULL)
+    file.save(replace(FULL, generation=6))
+    file.restore()
+    assert file.load() == FULL
