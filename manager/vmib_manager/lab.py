@@ -76,8 +76,10 @@ def up(spec: LabSpec, progress: Progress = lambda _: None) -> tuple[str, ...]:
         try:
             _make(spec, made, progress)
         except BaseException as error:
-            progress(f"lab {spec.name}: taking back what was made")
-            _take_back(spec.name, made)
+            try:
+                progress(f"lab {spec.name}: taking back what was made")
+            finally:
+                _take_back(spec.name, made)
             if isinstance(error, OSError | NetlinkError):
                 raise NotMade(spec.name, str(error)) from error
             raise

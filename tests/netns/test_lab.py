@@ -26,7 +26,7 @@ from vmib_manager.lab_errors import (
 )
 from vmib_manager.lab_spec import HostSpec, LabSpec, MachineSpec
 
-from .hosts import BASE_MIBS, ROOT, run
+from .hosts import run
 
 pytestmark = [pytest.mark.netns, pytest.mark.snmp]
 
@@ -82,7 +82,6 @@ def snmp(spec: LabSpec, host: int, tool: str, *arguments: str) -> str:
     where = spec.hosts[host]
     environment = {
         "SNMPCONFPATH": str(lab_spec.paths(spec.name).snmp),
-        "MIBDIRS": f"{BASE_MIBS}:{ROOT / 'mibs'}",
         "PATH": os.environ["PATH"],
     }
     command = [tool, "-OQUsv", "-r1", "-t5", f"{where.address}:{where.port}", *arguments]
@@ -327,6 +326,15 @@ def test_an_up_that_fails_takes_back_what_it_made(monkeypatch: pytest.MonkeyPatc
     with removed(OWN.name), pytest.raises(AgentFailed, match=r"agent of host (north|south): ended"):
         lab.up(OWN, said.append)
     assert said[-1] == f"lab {OWN.name}: taking back what was made"
+    assert traces(OWN.name) == []
+
+
+def test_an_up_whose_reader_is_gone_takes_back_what_it_made() -> None:
+    def broken(line: str) -> None:
+        raise BrokenPipeError(line)
+
+    with removed(OWN.name), pytest.raises(BrokenPipeError):
+        lab.up(OWN, broken)
     assert traces(OWN.name) == []
 
 
