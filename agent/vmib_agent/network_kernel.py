@@ -14,6 +14,7 @@ from ipaddress import ip_interface, ip_network
 from itertools import groupby
 from typing import Protocol
 
+from . import rtnetlink as rt
 from .netlink import Refused, Rtnetlink, in_new_namespace
 from .network import (
     HOST,
@@ -30,21 +31,17 @@ from .network import (
     Vlan,
     parse_alias,
 )
-from .network_messages import (
+from .network_messages import DONE_ALREADY, requests
+from .network_plan import AddAddress, AddBridge, AddVlan, NetworkOperation, PutRoute
+from .network_reading import (
     ADDRESSES,
-    DONE_ALREADY,
     LINKS,
     ROUTES,
-    RTM_GETADDR,
-    RTM_GETLINK,
-    RTM_GETROUTE,
     LinkFacts,
     addresses,
     link_facts,
-    requests,
     routes,
 )
-from .network_plan import AddAddress, AddBridge, AddVlan, NetworkOperation, PutRoute
 from .ports import ApplyError, Guest
 
 _SIOCETHTOOL, _ETHTOOL_GSET = 0x8946, 1
@@ -147,14 +144,14 @@ class HostNetwork:
 
 def read_links(kernel: Rtnetlink) -> list[LinkFacts]:
     """All links of a namespace."""
-    return [link_facts(message) for message in kernel.dump(RTM_GETLINK, LINKS)]
+    return [link_facts(message) for message in kernel.dump(rt.RTM_GETLINK, LINKS)]
 
 
 def read_stack(kernel: Rtnetlink, links: dict[int, Link]) -> Stack:
     """Addresses and routes of a namespace, as far as they are of `links` (by ifIndex)."""
     return Stack(
-        addresses(kernel.dump(RTM_GETADDR, ADDRESSES), links),
-        routes(kernel.dump(RTM_GETROUTE, ROUTES), links),
+        addresses(kernel.dump(rt.RTM_GETADDR, ADDRESSES), links),
+        routes(kernel.dump(rt.RTM_GETROUTE, ROUTES), links),
     )
 
 
