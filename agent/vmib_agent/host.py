@@ -14,8 +14,8 @@ from dataclasses import replace
 
 from vmib.errors import Unavailable
 from vmib.rows import HostAgentMode, OperStatus, Sync, VifKey
-from vmib.schema import TABLES, describe_key, instance
-from vmib.smi import Oid
+from vmib.schema import SYNC, TABLES, describe_key
+from vmib.smi import Column, Oid
 from vmib.status import ErrorStatus
 
 from . import inventory as inventories
@@ -272,7 +272,7 @@ class Host:
         log.error(event("undo-failed", reason=failure.reason))
         self._has_to_recover()
         for problem in problems:
-            self._because("vmibApplyFailed", RowKey(problem.table, problem.key), failure.reason)
+            self._apply_failed(RowKey(problem.table, problem.key), failure.reason)
         raise SetRefused(ErrorStatus.undoFailed, 0, failure.reason)
 
     def _enforce(self, decision: Decision) -> None:
@@ -408,7 +408,7 @@ class Host:
         self.readings.expire()
         self._note_drift(dict.fromkeys(outcome.restored, False))
         for row, reason in outcome.failed.items():
-            self._because("vmibApplyFailed", row, reason)
+            self._apply_failed(row, reason)
 
     def _stale_vifs(self) -> frozenset[ShapedVif]:
         """Interfaces that had a number once and may have left an ifb behind."""
@@ -438,7 +438,7 @@ class Host:
                 name = "vmibShapingDrift" if began else "vmibShapingRestored"
                 self._notify(name, row.key)
             else:
-                self._because("vmibDrift", row, reason, cell="sync")
+                self._because("vmibDrift", SYNC[row.table], row, reason)
 
     def _enter(self, mode: HostAgentMode) -> None:
         if mode is not self.mode:
@@ -457,9 +457,12 @@ class Host:
             name, key, self.uptime(), state.notify_enable, state.notify_min_interval
         )
 
-    def _because(self, name: str, row: RowKey, reason: str, cell: str = "storage_type") -> None:
-        table = TABLES[row.table]
-        oid = instance(table, cell, row.key)
+    def _apply_failed(self, row: RowKey, reason: str) -> None:
+        column = TABLES[row.table].column("storage_type")
+        self._because("vmibApplyFailed", column, row, reason)
+
+    def _because(self, name: str, column: Column, row: RowKey, reason: str) -> None:
+        oid = (*column.oid, *TABLES[row.table].encode_index(row.key))
         state = self.state
         self._notices.because(
             name, oid, reason, self.uptime(), state.notify_enable, state.notify_min_interval

@@ -39,6 +39,13 @@ FIXED: Mapping[str, frozenset[str]] = {
 }
 """Fields that are given when a row is created and never change."""
 
+SYNC: Mapping[str, Column] = {
+    table.augments or table.name: table.column("sync")
+    for table in objects.TABLES
+    if any(column.field == "sync" for column in table.columns)
+}
+"""The Sync column of each table whose rows have one, be it in a table that augments it."""
+
 TABLE_OF_ROW: Mapping[type[Any], Table] = {cls: TABLES[name] for name, cls in rows.ROWS.items()}
 
 

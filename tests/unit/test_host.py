@@ -398,6 +398,22 @@ def test_drift_that_a_set_mends_is_told_to_have_ended(agent: FakeAgent) -> None:
     assert rate_of(agent) == 500
 
 
+def test_drift_of_a_link_is_told_and_mended_by_a_transaction_without_changes(
+    agent: FakeAgent,
+) -> None:
+    key = (1, 1, V4, IPv4Address("10.2.0.1"), 32)
+    agent.set(vb("vmibLinkRate", key, 500), vb("vmibLinkRowStatus", key, GO))
+    agent.sent.clear()
+    agent.kernel.ifbs["vmib1.1"] = type(agent.kernel.ifbs["vmib1.1"])()
+    agent.kernel.changed.add("vmib1.1")
+    agent.wait()
+    assert "vmibDrift" in agent.sent
+    agent.now += 20
+    agent.set(vb("vmibTxnRowStatus", (7,), GO), act(TxnAction.commit))
+    assert agent.differences() == []
+    assert agent.host.out_of_sync() == 0
+
+
 def test_a_host_route_that_a_stranger_removed_is_mended_by_the_next_set(agent: FakeAgent) -> None:
     agent.set(*route(1))
     agent.kernel.stacks[""] = type(agent.kernel.stacks[""])()
