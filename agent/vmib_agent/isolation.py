@@ -30,6 +30,7 @@ Limits, all of them iptables':
   domain only and no uplink (`Routed`, `Nat`). A toVm filter for one vif therefore needs an
   address of it on such bridges and is refused without one.
 - What the host itself sends to its machines does not meet filters or domains.
+- Packets behind one VLAN tag or a PPPoE header meet the rules, too; behind two tags they do not.
 - REJECT answers as the host, so the host needs a route to the sender; without one the packet is
   dropped without an answer.
 - Protocol 0 (IPv6 hop-by-hop) cannot be told from "any" and is refused; ports exist for TCP, UDP,

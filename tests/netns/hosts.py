@@ -125,7 +125,7 @@ class Host:
         return self.inside("iptables-legacy", "-S")
 
 
-def _make(host: Host, count: int) -> None:
+def _make(host: Host, count: int, settings: str) -> None:
     run("ip", "netns", "add", host.name)
     host.inside("ip", "link", "set", "lo", "up")
     host.inside("ip", "link", "add", "br0", "type", "bridge")
@@ -145,9 +145,11 @@ def _make(host: Host, count: int) -> None:
             "defAuthType SHA-256\ndefPrivType AES\n"
             f'defAuthPassphrase "{PASSPHRASES[0]}"\ndefPrivPassphrase "{PASSPHRASES[1]}"\n'
         )
-    (host.directory / "agent.toml").write_text(
+    config = host.directory / "agent.toml"
+    config.touch(mode=0o600)
+    config.write_text(
         f'listen = ["127.0.0.1:{PORT}"]\nstate_directory = "{host.directory / "state"}"\n'
-        f'[hypervisor]\nmachines_directory = "{host.directory / "machines"}"\n'
+        f'[hypervisor]\nmachines_directory = "{host.directory / "machines"}"\n{settings}'
     )
 
 
@@ -172,13 +174,16 @@ def add_machine(host: Host, number: int) -> None:
 
 
 @contextmanager
-def host(count: int = 2) -> Iterator[Host]:
-    """A host with `count` machines and a running agent, removed at the end of the block."""
+def host(count: int = 2, settings: str = "") -> Iterator[Host]:
+    """A host with `count` machines and a running agent, removed at the end of the block.
+
+    `settings` are further lines of the agent's configuration.
+    """
     with tempfile.TemporaryDirectory() as place:
         name = f"vmt-{os.getpid()}"
         made = Host(name, Path(place), tuple(f"{name}-m{n}" for n in range(1, count + 1)))
         try:
-            _make(made, count)
+            _make(made, count, settings)
             made.start()
             yield made
         finally:
