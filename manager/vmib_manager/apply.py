@@ -24,7 +24,8 @@ from vmib.errors import VmibError
 
 from .client import Agent
 from .plan import HostPlan, Plan
-from .reading import OutOfSync, read_out_of_sync, read_scalars
+from .reading import read_out_of_sync, read_scalars
+from .seen import OutOfSync
 from .snmp_errors import AgentError
 from .transaction import Complaint, HostRefused, HostTransaction, view
 
@@ -93,7 +94,10 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class HostResult:
-    """What has become of one host; `message` says what a person has to know, or is empty."""
+    """What has become of one host; `message` says what a person has to know, or is empty.
+
+    `changes` counts rows that were written, `drifted` those that only had to be set right.
+    """
 
     host: str
     outcome: Outcome
@@ -101,6 +105,7 @@ class HostResult:
     message: str = ""
     complaints: tuple[Complaint, ...] = ()
     transaction: int = 0
+    drifted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,10 +209,9 @@ class _Run:
     def _result(self, outcome: Outcome) -> ApplyResult:
         hosts = {}
         for name, host in self.plan.hosts.items():
-            changes = len(host.changes)
-            if changes:
+            if host.touched:
                 index = self.transactions[name].index
-                hosts[name] = HostResult(name, outcome, changes, transaction=index)
+                hosts[name] = _host_result(host, outcome, transaction=index)
             else:
                 hosts[name] = HostResult(name, Outcome.UNCHANGED, 0)
         return ApplyResult(hosts, dict(self.seconds), dict(self.unsettled))
@@ -311,7 +315,7 @@ class _Run:
             if isinstance(error, HostRefused):
                 hosts[name] = replace(hosts[name], complaints=error.complaints)
         for name, host in self.plan.hosts.items():
-            if not host.changes:
+            if not host.touched:
                 hosts[name] = HostResult(name, Outcome.UNCHANGED, 0)
         ordered = {name: hosts[name] for name in self.plan.hosts}
         result = ApplyResult(ordered, dict(self.seconds), dict(self.unsettled))
@@ -326,23 +330,21 @@ class _Run:
 
     def _after_abort(self, plan: HostPlan, error: Exception | None, index: int) -> HostResult:
         self.tell(Progress(Phase.ROLL_BACK, plan.host, 1, 1))
-        changes = len(plan.changes)
         if error is None:
-            return HostResult(plan.host, Outcome.ROLLED_BACK, changes, transaction=index)
+            return _host_result(plan, Outcome.ROLLED_BACK, transaction=index)
         limit = max(self.options.seconds_to_confirm, self.options.idle_timeout)
         message = f"{error}; it takes transaction {index} back by itself within {limit} s"
-        return HostResult(plan.host, Outcome.UNREACHABLE, changes, message, transaction=index)
+        return _host_result(plan, Outcome.UNREACHABLE, message, index)
 
     async def _compensate(self, confirmed: set[str]) -> dict[str, HostResult]:
         """Take back hosts whose commit is final already, because another host is lost."""
         failures = await _all_of({name: self._reverse(name) for name in confirmed})
         results = {}
         for name in confirmed:
-            changes = len(self.plan.hosts[name].changes)
             error = failures.get(name)
             outcome = Outcome.ROLLED_BACK if error is None else Outcome.UNREACHABLE
             message = "" if error is None else f"{error}; it may keep the new configuration"
-            results[name] = HostResult(name, outcome, changes, message)
+            results[name] = _host_result(self.plan.hosts[name], outcome, message)
         return results
 
     async def _reverse(self, name: str) -> None:
@@ -353,6 +355,19 @@ class _Run:
         description = f"{self.options.description}: taken back"
         await transaction.stage(0, self.options.idle_timeout, description, lambda *_: None)
         await transaction.commit()
+
+
+def _host_result(
+    plan: HostPlan, outcome: Outcome, message: str = "", transaction: int = 0
+) -> HostResult:
+    return HostResult(
+        host=plan.host,
+        outcome=outcome,
+        changes=len(plan.changes),
+        message=message,
+        transaction=transaction,
+        drifted=len(plan.drifted),
+    )
 
 
 async def _all_of(steps: Mapping[str, Awaitable[None]]) -> dict[str, Exception]:

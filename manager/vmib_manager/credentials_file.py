@@ -74,7 +74,8 @@ def load(path: Path) -> Mapping[str, Entry]:
             text = file.read().decode()
     except FileNotFoundError:
         example = _EXAMPLE.format("NAME")
-        raise CredentialsRefused(f"{path}: no such file; write one: {example}") from None
+        other = f"name another (--credentials, ${ENVIRONMENT}) or write it, with mode 0600"
+        raise CredentialsRefused(f"{path}: no such file; {other}: {example}") from None
     except OSError as error:
         raise CredentialsRefused(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -1,16 +1,22 @@
-"""Rows and changes as people read them: machines by name, quantities with units. Pure."""
+"""Rows and changes as people read them: machines by name, quantities with units. Pure.
+
+What agents call things is made `visible`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from vmib import rows, units
 from vmib.schema import describe_key
 from vmib.smi import Column, Table
 
+from .model import ANY_PROTOCOL
+from .parsers import PROTOCOLS
 from .plan import Change, Kind
-from .seen import Key, Names
+from .seen import Key, Labels, Names
+from .visible import visible
 
 _UNITS: Mapping[str, Callable[[int], str]] = {
     "kilobits per second": units.format_rate,
@@ -19,19 +25,20 @@ _UNITS: Mapping[str, Callable[[int], str]] = {
 }
 _SIZES = frozenset({"burst", "queue_limit"})
 _ANY_PORTS = (0, 65535)
+_PROTOCOL_NAMES = {number: name for name, number in PROTOCOLS.items()}
 
 
 class Describer:
-    """Names things of one host; `labels` are the names of domains by vmibDomainIndex."""
+    """Names things of one host."""
 
-    def __init__(self, names: Names, labels: Mapping[int, str]) -> None:
+    def __init__(self, names: Names, labels: Labels) -> None:
         self._names = names
         self._labels = labels
 
     def machine(self, index: int) -> str:
         """A machine by its vmibVmIndex."""
         vm = self._names.vms.get(index)
-        return f"machine {index}" if vm is None else vm.name
+        return f"machine {index}" if vm is None else visible(vm.name)
 
     def vif(self, vm: int, index: int) -> str:
         """An interface as `machine:number`."""
@@ -39,9 +46,23 @@ class Describer:
         number = f"vif {index}" if vif is None or vif.number < 0 else str(vif.number)
         return f"{self.machine(vm)}:{number}"
 
+    def pif(self, index: int) -> str:
+        """A physical interface by its ifIndex."""
+        pif = self._names.pifs.get(index)
+        return f"interface {index}" if pif is None else visible(pif.name)
+
     def domain(self, index: int) -> str:
         """A domain by its index."""
-        return self._labels.get(index, str(index)) if index else "none"
+        return self._label("vmibDomainTable", index)
+
+    def switch(self, index: int) -> str:
+        """A switch by its index."""
+        return self._label("vmibSwitchTable", index)
+
+    def _label(self, table: str, index: int) -> str:
+        if not index:
+            return "none"
+        return visible(self._labels.get(table, {}).get(index, str(index)))
 
     def subject(self, table: Table, key: Key, row: Any = None) -> str:
         """What a row is about, such as `link web:0 to 10.2.0.1`."""
@@ -61,7 +82,7 @@ class Describer:
             case "vmibDomainTable":
                 return f"domain {self.domain(key[0])}"
             case "vmibSwitchTable":
-                return f"switch {getattr(row, 'name', key[0])}"
+                return f"switch {self.switch(key[0])}"
             case "vmibRouteTable":
                 whose = self.machine(key[0]) if key[0] else "host"
                 metric = f" metric {key[4]}" if key[4] else ""
@@ -79,44 +100,70 @@ class Describer:
             return units.format_size(value)
         if column.field == "domain":
             return self.domain(value)
-        return column.syntax.name_of(value) or "none"
+        if column.field == "switch_index":
+            return self.switch(value)
+        if column.field in ("if_index", "uplink_if_index"):
+            return self.pif(value) if value else "none"
+        if column.field.endswith("_index") and not value:
+            return "none"
+        return visible(column.syntax.name_of(value)) or "none"
 
     def what(self, change: Change) -> str:
         """What a change does to its row."""
-        table, row = change.table, change.after
+        table = change.table
         if change.kind is Kind.DELETE or table.name == "vmibAddrTable":
             return ""
         if table.name == "vmibFilterTable" and change.kind is not Kind.UPDATE:
-            return describe_filter(row)
-        columns = {column.field: column for column in table.writable}
-        parts = []
-        for name in change.fields:
-            new = self.value(columns[name], getattr(row, name))
-            if change.kind is Kind.UPDATE or (change.before is not None and name in columns):
-                old = self.value(columns[name], getattr(change.before, name))
-                parts.append(f"{_word(name)} {old} → {new}")
-            elif name == "vif_index" and change.key[0]:
-                parts.append(f"through {self.vif(change.key[0], row.vif_index)}")
+            return self._filter(change.after)
+        return ", ".join(self._parts(change))
+
+    def _parts(self, change: Change) -> Iterator[str]:
+        columns = {column.field: column for column in change.table.writable}
+        fields = change.fields
+        if change.kind is Kind.REPLACE:
+            before, after = change.before, change.after
+            fields = tuple(
+                name for name in columns if getattr(before, name) != getattr(after, name)
+            )
+        for name in fields:
+            new = self._cell(change, columns[name], change.after)
+            if change.before is not None:
+                old = self._cell(change, columns[name], change.before)
+                yield f"{_word(name)} {old} → {new}"
+            elif name == "vif_index":
+                yield f"through {new}"
             elif name != "name":
-                parts.append(f"{_word(name)} {new}")
-        return ", ".join(parts)
+                yield f"{_word(name)} {new}"
+
+    def _cell(self, change: Change, column: Column, row: Any) -> str:
+        value = getattr(row, column.field)
+        if not value:
+            return self.value(column, value)
+        if column.field == "vif_index":
+            return self.vif(getattr(row, "vm_index", 0) or change.key[0], value)
+        if column.field == "vm_index":
+            return self.machine(value)
+        return self.value(column, value)
+
+    def _filter(self, row: rows.Filter) -> str:
+        """Such as `accept leaving from 10.1.0.0/24 to any tcp to port 80`."""
+        way = "leaving" if row.direction is rows.Direction.fromVm else "entering"
+        if row.vm_index:
+            whose = self.vif(row.vm_index, row.vif_index) if row.vif_index else None
+            way += f" {whose or self.machine(row.vm_index)}"
+        source = "any" if row.src is None else _network(row.src, row.src_prefix)
+        target = "any" if row.dst is None else _network(row.dst, row.dst_prefix)
+        named = _PROTOCOL_NAMES.get(row.protocol, f"protocol {row.protocol}")
+        protocol = "" if row.protocol == ANY_PROTOCOL else f" {named}"
+        ports = _span("from", row.src_port_min, row.src_port_max)
+        ports += _span("to", row.dst_port_min, row.dst_port_max)
+        return f"{row.action.name} {way} from {source} to {target}{protocol}{ports}"
 
 
-def describe_filter(row: rows.Filter) -> str:
-    """A filter in one line, such as `accept from 10.1.0.0/24 to any tcp 80`."""
-    way = "leaving" if row.direction is rows.Direction.fromVm else "entering"
-    source = "any" if row.src is None else _network(row.src, row.src_prefix)
-    target = "any" if row.dst is None else _network(row.dst, row.dst_prefix)
-    protocol = "" if row.protocol == 256 else f" protocol {row.protocol}"
-    ports = ""
-    for word, span in (
-        ("from port", (row.src_port_min, row.src_port_max)),
-        ("to port", (row.dst_port_min, row.dst_port_max)),
-    ):
-        if span != _ANY_PORTS:
-            low, high = span
-            ports += f" {word} {low}" if low == high else f" {word} {low}-{high}"
-    return f"{row.action.name} {way} from {source} to {target}{protocol}{ports}"
+def _span(word: str, low: int, high: int) -> str:
+    if (low, high) == _ANY_PORTS:
+        return ""
+    return f" {word} port {low}" if low == high else f" {word} ports {low}-{high}"
 
 
 def _network(address: Any, prefix: int) -> str:
@@ -124,4 +171,4 @@ def _network(address: Any, prefix: int) -> str:
 
 
 def _word(field: str) -> str:
-    return field.replace("_", "-")
+    return field.removesuffix("_index").replace("_", "-")

@@ -8,19 +8,28 @@ from dataclasses import dataclass
 from lxml import etree
 
 from vmib import objects, units
-from vmib.errors import ValueRefused
+from vmib.errors import ValueRefused, VmibError
 
+from . import real, xmlload
 from .client import Agent
 from .model import Agent as AgentAddress
 from .model import Cable, Host, PhysicalNode, Real, Source
 from .parsers import address as parse_address
-from .reading import raw_of, read_names, read_scalars
+from .reading import decoded, read_names, read_scalars
 from .real import SNMP_PORT
 from .seen import Names
-
-NAMESPACE = "urn:vmib:1"
+from .visible import visible
+from .xmlload import NAMESPACE, DescriptionRefused, Problem
 
 _NO_CABLES = " Agents do not know what joins their hosts: add switches and cables. "
+
+
+class NotDescribable(VmibError):
+    """What agents report and no real file can have, such as a name with a space."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        found = "; ".join(f"<{p.element}> {p.attribute}={p.value!r}: {p.allowed}" for p in problems)
+        super().__init__(f"agents report what a real file cannot have: {found}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +63,7 @@ class FoundHost:
 
 def parse_agent(text: str, user: str) -> tuple[str, AgentAddress]:
     """Host id and agent from `ID=ADDRESS[:PORT]`; IPv6 addresses stand in brackets with a port."""
-    allowed = "ID=ADDRESS or ID=ADDRESS:PORT, such as host1=192.0.2.1:161"
+    allowed = "a real file, or ID=ADDRESS[:PORT] such as host1=192.0.2.1:161"
     host, equals, rest = text.partition("=")
     if not equals or not host:
         raise ValueRefused("agent", text, allowed)
@@ -66,16 +75,20 @@ def parse_agent(text: str, user: str) -> tuple[str, AgentAddress]:
         place, _, port = rest.partition(":")
     if not port.isdecimal() or not 1 <= int(port) <= 65535:
         raise ValueRefused("agent", text, allowed)
-    return host, AgentAddress(parse_address(place, "agent"), int(port), user, host)
+    try:
+        return host, AgentAddress(parse_address(place, "agent"), int(port), user, host)
+    except ValueRefused:
+        raise ValueRefused("agent", text, allowed) from None
 
 
 async def found_host(host: str, address: AgentAddress, agent: Agent) -> FoundHost:
     """What one agent reports."""
     scalars = await read_scalars(agent)
     names = await read_names(agent)
-    (walked,) = await agent.walk(objects.vmibVifHostName.oid)
-    prefix = len(objects.vmibVifHostName.oid)
-    devices = {oid[prefix:]: raw_of(value).decode() for oid, value in walked}
+    column = objects.vmibVifHostName
+    (walked,) = await agent.walk(column.oid)
+    prefix = len(column.oid)
+    devices = {oid[prefix:]: decoded(column, value) for oid, value in walked}
     machines = []
     for index, vm in sorted(names.vms.items()):
         vifs = sorted(
@@ -92,8 +105,9 @@ async def found_host(host: str, address: AgentAddress, agent: Agent) -> FoundHos
 def document(hosts: Sequence[FoundHost], known: Real | None = None) -> str:
     """The text of a real file.
 
-    What agents cannot know (switches, routers, cables, bridges of physical interfaces) is taken
-    from `known`, the real file before.
+    What agents cannot know (switches, routers, cables, bridges of interfaces) is taken from
+    `known`, the real file before. Raises NotDescribable where agents report what no real file
+    can have.
     """
     root = etree.Element("real")
     root.set("xmlns", NAMESPACE)
@@ -104,17 +118,32 @@ def document(hosts: Sequence[FoundHost], known: Real | None = None) -> str:
     for cable in () if known is None else known.cables:
         _cable(root, cable)
     if known is None or not known.cables:
-        root.append(
-            etree.Comment(" Agents do not know what joins their hosts: add switches and cables. ")
-        )
+        root.append(etree.Comment(_NO_CABLES))
     etree.indent(root)
     head = '<?xml version="1.0" encoding="UTF-8"?>\n'
-    return head + etree.tostring(root, encoding="unicode") + "\n"
+    text = head + etree.tostring(root, encoding="unicode") + "\n"
+    _check(text)
+    return text
+
+
+def _check(text: str) -> None:
+    """Raise NotDescribable unless the text can be read as a real file."""
+    try:
+        root, reader = xmlload.parse(text.encode(), "real", "real")
+    except DescriptionRefused as refused:
+        raise NotDescribable(refused.problems) from None
+    real.read(root, reader)
+    if reader.problems:
+        raise NotDescribable(reader.problems)
 
 
 def _element(parent: etree._Element, name: str, attributes: Mapping[str, str]) -> etree._Element:
-    given = {key: value for key, value in attributes.items() if value}
-    return etree.SubElement(parent, name, given)
+    made = etree.SubElement(parent, name)
+    for key, value in attributes.items():
+        if value:
+            # What XML has no characters for cannot be written, but it can be refused by its name.
+            made.set(key, visible(value))
+    return made
 
 
 def _host(root: etree._Element, host: FoundHost, known: Real | None) -> None:
@@ -130,21 +159,28 @@ def _host(root: etree._Element, host: FoundHost, known: Real | None) -> None:
             "credential": "" if agent.credential == host.id else agent.credential,
         },
     )
-    bridges = {
-        pif.name: pif.bridge
-        for before in (() if known is None else known.hosts)
-        if before.id == host.id
-        for pif in before.pifs
+    before = [each for each in (() if known is None else known.hosts) if each.id == host.id]
+    bridges = {pif.name: pif.bridge for each in before for pif in each.pifs}
+    vif_bridges = {
+        (machine.name, vif.number): vif.bridge
+        for each in before
+        for machine in each.machines
+        for vif in machine.vifs
     }
     for _, pif in sorted(host.names.pifs.items()):
         speed = units.format_rate(pif.speed) if pif.speed else ""
         given = {"name": pif.name, "speed": speed, "mac": pif.mac}
         _element(element, "pif", {**given, "bridge": bridges.get(pif.name, "")})
     for machine in host.machines:
+        if not machine.vifs:
+            name = visible(machine.name).replace("-", "\N{NON-BREAKING HYPHEN}")
+            element.append(etree.Comment(f" {name} has no interface and is left out. "))
+            continue
         child = _element(element, "machine", {"name": machine.name, "uuid": machine.uuid})
         for vif in machine.vifs:
-            number = {"number": str(vif.number), "mac": vif.mac, "device": vif.device}
-            _element(child, "vif", number)
+            bridge = vif_bridges.get((machine.name, vif.number), "")
+            given = {"number": str(vif.number), "mac": vif.mac, "device": vif.device}
+            _element(child, "vif", {**given, "bridge": bridge})
 
 
 def _node(root: etree._Element, node: PhysicalNode) -> None:

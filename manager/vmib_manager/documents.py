@@ -7,12 +7,14 @@ names.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from enum import Enum
 from typing import Any
 
 from vmib.errors import VmibError
+from vmib.schema import TABLES
 from vmib.smi import Table
 
 from .apply import ApplyFailed, ApplyResult
@@ -21,9 +23,11 @@ from .findings import Finding
 from .lab import LabStatus
 from .pending import Ended
 from .plan import Change, HostPlan, Plan
+from .seen import Key, OutOfSync
 from .status import Deviation, HostStatus
 from .transaction import Complaint
 from .verification import Verification
+from .xmlload import Problem
 
 Document = dict[str, Any]
 
@@ -32,13 +36,30 @@ def _schema(name: str) -> Document:
     return {"schema": f"vmib.{name}/1"}
 
 
+def text(document: Document) -> str:
+    """A document as it is printed: ASCII alone, so that no name in it steers a terminal."""
+    return json.dumps(document, indent=2)
+
+
+def error(kind: str, messages: Sequence[str], problems: Sequence[Problem] = ()) -> Document:
+    """Why a command was not carried out; `problems` are the faults of files."""
+    return {
+        **_schema("error"),
+        "error": kind,
+        "messages": list(messages),
+        "problems": [asdict(problem) for problem in problems],
+    }
+
+
 def plan(found: Plan) -> Document:
     """A plan."""
     return {
         **_schema("plan"),
         "ok": found.ok,
         "changes": sum(len(host.changes) for host in found.hosts.values()),
+        "drifted": sum(len(host.drifted) for host in found.hosts.values()),
         "findings": [finding(each) for each in found.findings],
+        "unreachable": list(found.unreachable),
         "hosts": {name: _host_plan(host) for name, host in found.hosts.items()},
     }
 
@@ -61,6 +82,17 @@ def _host_plan(host: HostPlan) -> Document:
         "digest": host.digest.hex(),
         "changes": [_change(change, describer) for change in host.changes],
         "kept": [describer.subject(table, key) for table, key in host.kept],
+        "drifted": [_drifted(row, describer) for row in host.drifted],
+    }
+
+
+def _drifted(row: OutOfSync, describer: Describer) -> Document:
+    table = TABLES[row.table]
+    return {
+        "table": row.table,
+        "index": _index(table, row.key),
+        "subject": describer.subject(table, row.key),
+        "reason": row.last_error,
     }
 
 
@@ -69,7 +101,7 @@ def _change(change: Change, describer: Describer) -> Document:
     return {
         "kind": change.kind.value,
         "table": change.table.name,
-        "index": _suffix(change),
+        "index": _index(change.table, change.key),
         "subject": describer.subject(change.table, change.key, row),
         "before": _fields(change.table, change.before),
         "after": _fields(change.table, change.after),
@@ -78,8 +110,8 @@ def _change(change: Change, describer: Describer) -> Document:
     }
 
 
-def _suffix(change: Change) -> str:
-    return ".".join(map(str, change.table.encode_index(change.key)))
+def _index(table: Table, key: Key) -> str:
+    return ".".join(map(str, table.encode_index(key)))
 
 
 def _fields(table: Table, row: Any) -> Document | None:
@@ -106,6 +138,7 @@ def result(found: ApplyResult) -> Document:
             name: {
                 "outcome": host.outcome.value,
                 "changes": host.changes,
+                "drifted": host.drifted,
                 "transaction": host.transaction,
                 "message": host.message,
                 "complaints": [_complaint(each) for each in host.complaints],
@@ -153,6 +186,7 @@ def deviations(
 def _deviation(found: Deviation) -> Document:
     return {
         "table": found.row.table,
+        "index": _index(TABLES[found.row.table], found.row.key),
         "subject": found.row.name,
         "sync": found.sync.name,
         "reason": found.reason,
@@ -221,9 +255,14 @@ def ended(hosts: Mapping[str, Ended]) -> Document:
     }
 
 
-def findings(found: Sequence[Finding]) -> Document:
-    """What checks of the files found."""
-    return {**_schema("check"), "findings": [finding(each) for each in found]}
+def findings(found: Sequence[Finding], ok: bool) -> Document:
+    """What checks of the files found; `ok` says that the description can be applied."""
+    return {**_schema("check"), "ok": ok, "findings": [finding(each) for each in found]}
+
+
+def labs(names: Sequence[str]) -> Document:
+    """The names of labs."""
+    return {**_schema("labs"), "labs": list(names)}
 
 
 def lab(found: LabStatus) -> Document:

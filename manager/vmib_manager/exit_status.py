@@ -26,8 +26,10 @@ _MEANINGS = {
     ExitStatus.DONE: "done, or nothing to do",
     ExitStatus.FAILED: "refused or failed; nothing was changed",
     ExitStatus.USAGE: "the command line is wrong",
-    ExitStatus.DIFFERENT: "verify, diff, plan --detailed-exitcode: not as described",
+    ExitStatus.DIFFERENT: (
+        "not as described (verify, diff, lab status; plan with --detailed-exitcode)"
+    ),
     ExitStatus.ROLLED_BACK: "a host failed during apply or clear; all hosts are as before",
     ExitStatus.UNREACHABLE: "an agent cannot be asked, or was lost before it was taken back",
-    ExitStatus.INTERRUPTED: "interrupted; what had been done was taken back",
+    ExitStatus.INTERRUPTED: "interrupted; what was not taken back by then, the agents take back",
 }

@@ -21,7 +21,7 @@ from . import apply as applying
 from . import checks, pending, status, topology
 from .apply import ApplyResult, Options, Tell
 from .capabilities import check_capabilities
-from .client import Agent, Client
+from .client import Agent, AgentError, Client
 from .credentials import Community, Credentials
 from .discover import FoundHost, found_host
 from .findings import Finding, error
@@ -101,8 +101,7 @@ class AsyncManager:
 
     def _unreachable(self, failed: Mapping[str, VmibError]) -> list[Finding]:
         sources = {host.id: host.source for host in self.real.hosts}
-        way_out = "start its agent, or correct address, user and credentials"
-        return [error(sources[host], str(failure), way_out) for host, failure in failed.items()]
+        return [_unreachable(sources[host], host, failure) for host, failure in failed.items()]
 
     async def plan(self, model: Model) -> Plan:
         """What has to change for the agents' hosts to be as the model says.
@@ -185,8 +184,15 @@ class AsyncManager:
 
     async def topology(self, model: Model) -> Graph:
         """The picture of a model, coloured by the state that the agents report."""
-        found, _ = await self._on_all(lambda host, agent: topology.states(agent))
-        return topology.graph(model, found)
+        found, failed = await self._on_all(lambda host, agent: topology.states(agent))
+        return topology.graph(model, found, {host: str(error) for host, error in failed.items()})
+
+
+def _unreachable(source: Source, host: str, failure: VmibError) -> Finding:
+    if isinstance(failure, AgentError):
+        message = f"{host}: agent {failure.agent}: {failure.problem}"
+        return error(source, message, failure.way_out or "look into the agent's log")
+    return error(source, f"{host}: {failure}", "then try again")
 
 
 def _settled(rows: tuple[WantedRow, ...], scalars: Scalars, names: Names) -> bool:

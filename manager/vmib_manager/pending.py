@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from vmib import objects, rows
 
 from .client import Agent, SnmpError
-from .reading import raw_of, read_scalars
+from .reading import decoded, read_scalars
 from .staging import action, locked
 from .transaction import view
 
@@ -51,6 +51,6 @@ async def _end(agent: Agent, step: rows.TxnAction, states: set[rows.TxnState]) -
         await agent.set([locked(scalars.spin_lock), action(found.index, step)])
     except SnmpError as error:
         return Ended(found.index, found.state, f"transaction of {found.owner}: {error}")
-    reply = await agent.get([(*objects.vmibTxnState.oid, found.index)])
-    state = None if reply[0].value.is_exception else rows.TxnState(raw_of(reply[0].value))
+    ((_, value),) = await agent.get([(*objects.vmibTxnState.oid, found.index)])
+    state = None if value.is_exception else decoded(objects.vmibTxnState, value)
     return Ended(found.index, state)

@@ -18,7 +18,7 @@ from vmib.smi import Table
 
 from .findings import Finding, Severity
 from .model import Source
-from .seen import Key, Names, Reading, Tables
+from .seen import Key, Labels, Names, OutOfSync, Reading, Tables, labels_of
 
 _PROTECTED = frozenset({rows.StorageType.permanent, rows.StorageType.readOnly})
 _DETERMINED_FIELDS = {
@@ -59,7 +59,8 @@ class HostPlan:
 
     `generation` and `spin_lock` are those of the configuration that was compared; `before` and
     `digest` are vmibTxnDigest as it was and as it will be. `kept` are rows that are not wanted
-    and cannot be removed.
+    and cannot be removed. `drifted` are rows that differ in the system alone: any transaction
+    sets them right, also one without changes.
     """
 
     host: str
@@ -69,8 +70,14 @@ class HostPlan:
     before: bytes
     digest: bytes
     names: Names
-    labels: Mapping[int, str]
+    labels: Labels
     kept: tuple[tuple[Table, Key], ...] = ()
+    drifted: tuple[OutOfSync, ...] = ()
+
+    @property
+    def touched(self) -> bool:
+        """Whether it takes a transaction."""
+        return bool(self.changes or self.drifted)
 
     def count(self, kind: Kind) -> int:
         """The number of changes of a kind."""
@@ -86,6 +93,7 @@ class HostPlan:
             spin_lock=spin_lock,
             before=self.digest,
             digest=self.before,
+            drifted=(),
         )
 
 
@@ -103,8 +111,8 @@ class Plan:
 
     @property
     def changed(self) -> tuple[HostPlan, ...]:
-        """The hosts on which anything changes."""
-        return tuple(host for host in self.hosts.values() if host.changes)
+        """The hosts on which anything changes or is set right."""
+        return tuple(host for host in self.hosts.values() if host.touched)
 
     @property
     def ok(self) -> bool:
@@ -154,8 +162,6 @@ def host_plan(
                 del rows_after[key]
             else:
                 rows_after[key] = change.after
-    labels = {key[0]: row.name for key, row in actual.get("vmibDomainTable", {}).items()}
-    labels |= {key[0]: row.name for key, row in wanted.get("vmibDomainTable", {}).items()}
     return HostPlan(
         host=host,
         changes=tuple(changes),
@@ -164,8 +170,9 @@ def host_plan(
         before=scalars.digest,
         digest=canonical.digest(after, names.discovered),
         names=names,
-        labels=labels,
+        labels=labels_of(actual, wanted),
         kept=tuple(kept),
+        drifted=reading.drifted,
     )
 
 

@@ -1,11 +1,15 @@
 """Plans, findings and results as text for people. Pure.
 
-`Paint` colours words where the reader's terminal shows colours.
+`Paint` colours words where the reader's terminal shows colours. What agents and files say is
+made `visible`: no line has control characters but those of `Paint`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from vmib.rows import HostAgentMode
+from vmib.schema import TABLES
 
 from .apply import ApplyResult, HostResult, Outcome
 from .describe import Describer
@@ -16,6 +20,7 @@ from .plan import Change, HostPlan, Kind, Plan
 from .status import Deviation, HostStatus
 from .transaction import Complaint
 from .verification import Verification
+from .visible import visible
 
 Paint = Callable[[str, str], str]
 """A text and the name of a style: good, bad, warn, quiet, strong."""
@@ -24,11 +29,13 @@ _SIGNS = {Kind.CREATE: "+", Kind.UPDATE: "~", Kind.REPLACE: "±", Kind.DELETE: "
 _STYLES = {Kind.CREATE: "good", Kind.UPDATE: "warn", Kind.REPLACE: "warn", Kind.DELETE: "bad"}
 _SEVERITIES = {Severity.ERROR: "bad", Severity.WARNING: "warn", Severity.NOTE: "quiet"}
 _OUTCOMES = {
+    Outcome.UNCHANGED: "quiet",
     Outcome.CONFIRMED: "good",
     Outcome.AWAITING_CONFIRM: "warn",
     Outcome.ROLLED_BACK: "bad",
     Outcome.UNREACHABLE: "bad",
 }
+_WIDEST_SUBJECT = 44
 
 
 def plain(text: str, style: str) -> str:
@@ -43,29 +50,40 @@ def plan_lines(plan: Plan, paint: Paint = plain, *, brief: bool = False) -> Iter
         yield paint("Nothing is planned: correct the errors first.", "bad")
         return
     for host in plan.changed:
-        yield paint(host.host, "strong") + f"  {_counts(host)}"
+        yield f"{paint(visible(host.host), 'strong')}  {_counts([host])}"
         if not brief:
             yield from _change_lines(host, paint)
+    for host in plan.hosts.values():
         for table, key in host.kept:
             subject = _describer(host).subject(table, key)
-            yield f"    {paint('kept', 'quiet')} {subject}: its StorageType forbids removing it"
+            kept = paint("kept", "quiet")
+            yield f"{visible(host.host)}: {kept} {subject}: its StorageType forbids removing it"
     yield summary(plan)
 
 
 def summary(plan: Plan) -> str:
     """A plan in one line."""
+    count = len(plan.hosts)
     if not plan.changed:
-        count = len(plan.hosts)
         return f"No changes: {_plural(count, 'host')} {'is' if count == 1 else 'are'} as described."
-    hosts = len(plan.changed)
-    return f"Plan: {_counts(plan)} on {_plural(hosts, 'host')} of {len(plan.hosts)}."
+    return f"Plan: {_counts(plan.changed)}, on {len(plan.changed)} of {_plural(count, 'host')}."
 
 
-def _counts(plan: Plan | HostPlan) -> str:
-    words = ((Kind.CREATE, "to create"), (Kind.DELETE, "to remove"))
-    changed = plan.count(Kind.UPDATE) + plan.count(Kind.REPLACE)
-    create, remove = (plan.count(kind) for kind, _ in words)
-    return f"{create} rows to create, {changed} to change, {remove} to remove"
+def _counts(hosts: Sequence[HostPlan]) -> str:
+    """Such as `5 rows to create, 1 to remove`."""
+
+    def count(*kinds: Kind) -> int:
+        return sum(host.count(kind) for host in hosts for kind in kinds)
+
+    counts = (
+        (count(Kind.CREATE), "to create"),
+        (count(Kind.UPDATE, Kind.REPLACE), "to change"),
+        (count(Kind.DELETE), "to remove"),
+        (sum(len(host.drifted) for host in hosts), "to set right"),
+    )
+    (first, what), *others = [found for found in counts if found[0]]
+    words = [f"{_plural(first, 'row')} {what}"]
+    return ", ".join(words + [f"{number} {what}" for number, what in others])
 
 
 def _plural(count: int, word: str) -> str:
@@ -78,11 +96,18 @@ def _describer(host: HostPlan) -> Describer:
 
 def _change_lines(host: HostPlan, paint: Paint) -> Iterator[str]:
     describer = _describer(host)
-    lines = [(change, *_words(describer, change)) for change in host.changes]
-    width = min(max((len(subject) for _, subject, _ in lines), default=0), 44)
-    for change, subject, what in lines:
-        sign = paint(_SIGNS[change.kind], _STYLES[change.kind])
-        yield f"  {sign} {subject:{width}}  {what}".rstrip()
+    lines = [
+        (_SIGNS[change.kind], _STYLES[change.kind], *_words(describer, change))
+        for change in host.changes
+    ]
+    for row in host.drifted:
+        reason = f": {visible(row.last_error)}" if row.last_error else ""
+        lines.append(
+            ("!", "warn", describer.subject(TABLES[row.table], row.key), f"drifted{reason}")
+        )
+    width = min(max((len(subject) for _, _, subject, _ in lines), default=0), _WIDEST_SUBJECT)
+    for sign, style, subject, what in lines:
+        yield f"  {paint(sign, style)} {subject:{width}}  {what}".rstrip()
 
 
 def _words(describer: Describer, change: Change) -> tuple[str, str]:
@@ -94,19 +119,21 @@ def finding_lines(findings: Iterable[Finding], paint: Paint = plain) -> Iterator
     """What checks found, a line each: file, line, severity, what is wrong, the way out."""
     for found in findings:
         severity = paint(found.severity.value, _SEVERITIES[found.severity])
-        yield f"{found.source}: {severity}: {found.message}; {found.way_out}"
+        source, message, way_out = map(visible, (str(found.source), found.message, found.way_out))
+        yield f"{source}: {severity}: {message}; {way_out}"
 
 
 def result_lines(result: ApplyResult, paint: Paint = plain) -> Iterator[str]:
     """What has become of a plan."""
     for host in result.hosts.values():
-        if host.outcome is Outcome.UNCHANGED:
-            continue
-        yield from _host_result(host, paint)
+        if host.outcome is not Outcome.UNCHANGED:
+            yield from _host_result(host, paint)
     for name, found in result.unsettled.items():
         for row in found:
             state = paint(row.sync.name, "warn")
-            yield f"  {name}: {row.name} is {state} and not of this plan: {row.last_error}"
+            what = visible(f"{name}: {row.name}")
+            reason = f": {visible(row.last_error)}" if row.last_error else ""
+            yield f"  {what} is {state}, and not because of this plan{reason}"
     times = ", ".join(
         f"{phase.value} {seconds * 1000:.0f} ms" for phase, seconds in result.seconds.items()
     )
@@ -116,9 +143,11 @@ def result_lines(result: ApplyResult, paint: Paint = plain) -> Iterator[str]:
 
 def _host_result(host: HostResult, paint: Paint) -> Iterator[str]:
     outcome = paint(host.outcome.value, _OUTCOMES[host.outcome])
-    yield f"{host.host}: {_plural(host.changes, 'row')} {outcome}"
+    counts = [_plural(host.changes, "row")] if host.changes or not host.drifted else []
+    counts += [_plural(host.drifted, "drifted row")] if host.drifted else []
+    yield f"{visible(host.host)}: {', '.join(counts)} {outcome}"
     if host.message:
-        yield f"  {host.message}"
+        yield f"  {visible(host.message)}"
     yield from complaint_lines(host.complaints)
 
 
@@ -127,7 +156,7 @@ def complaint_lines(complaints: Sequence[Complaint], most: int = 20) -> Iterator
     for complaint in complaints[:most]:
         change = complaint.change
         source = f"{change.source}: " if change is not None and change.source else ""
-        yield f"  {source}{complaint.instance}: {complaint.message}"
+        yield "  " + visible(f"{source}{complaint.instance}: {complaint.message}")
     if len(complaints) > most:
         yield f"  and {len(complaints) - most} more"
 
@@ -138,19 +167,35 @@ def deviation_lines(
     """Rows that the system does not match."""
     for host, found in deviations.items():
         for deviation in found:
-            state = paint(deviation.sync.name, "bad" if deviation.is_wrong else "quiet")
-            what = f" {deviation.field} {deviation.configured}, reads back {deviation.actual}"
-            reason = f": {deviation.reason}" if deviation.reason else ""
-            yield (f"{host}: {deviation.row.name}{what if deviation.field else ''} {state}{reason}")
+            yield f"{visible(host)}: {_deviation(deviation, paint)}"
+
+
+def _deviation(found: Deviation, paint: Paint) -> str:
+    state = paint(found.sync.name, "bad" if found.is_wrong else "quiet")
+    values = ""
+    if found.field:
+        word = found.field.replace("_", "-")
+        values = f" {word} {found.configured}, reads back {found.actual}"
+    reason = f": {visible(found.reason)}" if found.reason else ""
+    return f"{visible(found.row.name + values)} {state}{reason}"
+
+
+def unreachable_lines(failed: Mapping[str, object], paint: Paint = plain) -> Iterator[str]:
+    """Hosts that could not be asked, and why."""
+    for host, error in failed.items():
+        yield f"{visible(host)}: {paint('unreachable', 'bad')}: {visible(str(error))}"
 
 
 def verification_lines(found: Verification, paint: Paint = plain) -> Iterator[str]:
     """The answer of verify."""
     yield from finding_lines(found.plan.findings, paint)
     for host in found.plan.changed:
-        yield paint(host.host, "strong") + ": is not told everything"
-        yield from _change_lines(host, paint)
+        if host.changes:
+            yield f"{paint(visible(host.host), 'strong')}: is not told everything"
+            yield from _change_lines(host, paint)
     yield from deviation_lines(found.deviations, paint)
+    if found.plan.ok:
+        yield from unreachable_lines(found.unreachable, paint)
     if found.ok:
         count = len(found.plan.hosts)
         yield paint(f"{_plural(count, 'host')} verified: as described, and in sync.", "good")
@@ -160,40 +205,48 @@ def verification_lines(found: Verification, paint: Paint = plain) -> Iterator[st
 
 def status_lines(hosts: Mapping[str, HostStatus], paint: Paint = plain) -> Iterator[str]:
     """One line for a host, and below it what is open or wrong."""
-    width = max((len(name) for name in hosts), default=0)
+    width = max((len(visible(name)) for name in hosts), default=0)
     for name, host in hosts.items():
+        label = f"{visible(name):{width}}"
         if host.scalars is None:
-            yield f"{name:{width}}  {paint('unreachable', 'bad')}  {host.error}"
+            yield f"{label}  {paint('unreachable', 'bad')}  {visible(host.error)}"
             continue
         scalars = host.scalars
-        mode = paint(scalars.mode.name, "good" if scalars.mode.name == "normal" else "bad")
-        wrong = sum(deviation.is_wrong for deviation in host.deviations)
-        waiting = len(host.deviations) - wrong
+        normal = scalars.mode is HostAgentMode.normal
+        mode = paint(scalars.mode.name, "good" if normal else "bad")
+        wrong = len({each.row for each in host.deviations if each.is_wrong})
+        waiting = len({each.row for each in host.deviations if not each.is_wrong})
         sync = paint("in sync", "good") if not wrong else paint(f"{wrong} not in sync", "bad")
         more = f", {waiting} waiting" if waiting else ""
         yield (
-            f"{name:{width}}  {mode}  {scalars.hypervisor} {scalars.hypervisor_status.name}  "
+            f"{label}  {mode}  {visible(scalars.hypervisor)} {scalars.hypervisor_status.name}  "
             f"{_plural(host.machines, 'machine')}  generation {scalars.generation}  {sync}{more}"
         )
+        indent = " " * width
         if host.transaction is not None:
             txn = host.transaction
             left = f", {txn.time_left} s left" if txn.time_left else ""
+            described = f" ({txn.description})" if txn.description else ""
             what = paint(f"transaction {txn.index} {txn.state.name}", "warn")
-            yield f"{'':{width}}  {what} of {txn.owner}{left}"
-        yield from (
-            f"{'':{width}}  {line}" for line in deviation_lines({name: host.deviations}, paint)
-        )
+            yield f"{indent}  {what} of {visible(txn.owner + described)}{left}"
+        yield from (f"{indent}  {_deviation(each, paint)}" for each in host.deviations)
 
 
 def lab_lines(found: LabStatus, paint: Paint = plain) -> Iterator[str]:
     """How a lab is: a line for each host."""
+    width = max((len(host.id) for host in found.hosts), default=0)
     for host in found.hosts:
         mode = host.agent.mode
-        answer = paint("not answering", "bad") if mode is None else paint(mode.name, "good")
+        good = mode is HostAgentMode.normal
+        answer = "not answering" if mode is None else mode.name
         there = sum(machine.present for machine in host.machines)
         machines = f"{there} of {_plural(len(host.machines), 'machine')}"
-        process = "no process" if host.agent.pid is None else f"pid {host.agent.pid}"
-        yield f"{host.id}  agent {host.address}:{host.port} {answer} ({process})  {machines}"
+        process = "no process" if host.agent.pid is None else f"process {host.agent.pid}"
+        namespace = "" if host.present else "  " + paint("no namespace", "bad")
+        yield (
+            f"{host.id:{width}}  agent {host.address} port {host.port} "
+            f"{paint(answer, 'good' if good else 'bad')} ({process})  {machines}{namespace}"
+        )
     state = paint("complete", "good") if found.complete else paint("not complete", "bad")
     yield f"lab {found.name} is {state}, up for {found.uptime:.0f} s"
 
@@ -201,9 +254,10 @@ def lab_lines(found: LabStatus, paint: Paint = plain) -> Iterator[str]:
 def ended_lines(hosts: Mapping[str, Ended], paint: Paint = plain) -> Iterator[str]:
     """What was done to the transactions of hosts."""
     for name, ended in hosts.items():
+        label = visible(name)
         if ended.error:
-            yield f"{name}: {paint('failed', 'bad')}: {ended.error}"
+            yield f"{label}: {paint('failed', 'bad')}: {visible(ended.error)}"
         elif ended.state is None:
-            yield f"{name}: {paint('nothing to do', 'quiet')}"
+            yield f"{label}: {paint('nothing to do', 'quiet')}"
         else:
-            yield f"{name}: transaction {ended.transaction} is {ended.state.name}"
+            yield f"{label}: transaction {ended.transaction} is {ended.state.name}"

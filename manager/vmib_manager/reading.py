@@ -8,22 +8,25 @@ not already know.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from vmib import canonical, objects, rows
-from vmib.errors import VmibError
-from vmib.schema import CONFIGURATION, DISCOVERED, SCALARS, TABLES, describe_key
-from vmib.smi import Column, Table
+from vmib.errors import ValueRefused, VmibError
+from vmib.schema import CONFIGURATION, DISCOVERED, SCALARS, TABLES
+from vmib.smi import Column, Scalar, Table
 from vmib.snmp import Oid, Value, VarBind
 
 from .client import Agent, BadReply
-from .seen import Key, Names, Reading, Scalars, SeenPif, SeenVif, SeenVm, is_default
+from .seen import Key, Names, OutOfSync, Reading, Scalars, SeenPif, SeenVif, SeenVm, is_default
 
 EMPTY_DIGEST = canonical.digest({}, {})
 """vmibTxnDigest of a host that nobody has configured."""
 
 _CONSISTENT_TRIES = 5
+
+
+class Undecodable(VmibError):
+    """A value that an agent cannot have by VMIB-MIB."""
 
 
 class KeepsChanging(VmibError):
@@ -55,7 +58,7 @@ async def read_scalars(agent: Agent) -> Scalars:
     for field_name, leaf, varbind in zip(_SCALARS, leaves, reply, strict=True):
         if varbind.value.is_exception:
             raise BadReply(agent.name, f"has no {leaf.name}; it is no agent of VMIB-MIB")
-        values[field_name] = leaf.syntax.decode(raw_of(varbind.value))
+        values[field_name] = decoded(leaf, varbind.value)
     return Scalars(**values)
 
 
@@ -144,21 +147,6 @@ async def read_oper(agent: Agent, table: Table) -> dict[Key, dict[str, Any]]:
     return {key_type(*index.decode_index(suffix)): cells for suffix, cells in found.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class OutOfSync:
-    """A row that the system does not match; `name` is the row as people read it."""
-
-    table: str
-    key: Key
-    sync: rows.Sync
-    last_error: str
-
-    @property
-    def name(self) -> str:
-        """Table and key as people read them."""
-        return f"{self.table} {describe_key(TABLES[self.table], self.key)}"
-
-
 _SYNC = tuple(
     (table, table.column("sync"), table.column("last_error"))
     for table in TABLES.values()
@@ -182,6 +170,10 @@ async def read_out_of_sync(agent: Agent) -> list[OutOfSync]:
     return found
 
 
+async def _read_drifted(agent: Agent) -> tuple[OutOfSync, ...]:
+    return tuple(row for row in await read_out_of_sync(agent) if row.sync is rows.Sync.drifted)
+
+
 async def read(agent: Agent, settled: Callable[[Scalars, Names], bool] | None = None) -> Reading:
     """A host at one moment.
 
@@ -192,10 +184,11 @@ async def read(agent: Agent, settled: Callable[[Scalars, Names], bool] | None = 
     scalars = await read_scalars(agent)
     for _ in range(_CONSISTENT_TRIES):
         names = await read_names(agent)
+        drifted = await _read_drifted(agent) if scalars.out_of_sync else ()
         if scalars.digest == EMPTY_DIGEST:
-            return Reading(scalars, names, {})
+            return Reading(scalars, names, {}, drifted)
         if settled is not None and settled(scalars, names):
-            return Reading(scalars, names, None)
+            return Reading(scalars, names, None, drifted)
         try:
             found, half = await read_rows(agent), None
         except HalfRow as error:
@@ -204,7 +197,7 @@ async def read(agent: Agent, settled: Callable[[Scalars, Names], bool] | None = 
         if (after.generation, after.digest) == (scalars.generation, scalars.digest):
             if half is not None:
                 raise half
-            return Reading(after, names, found)
+            return Reading(after, names, found, drifted)
         scalars = after
     raise KeepsChanging(
         f"agent {agent.name}: its configuration changed {_CONSISTENT_TRIES} times while being "
@@ -214,8 +207,21 @@ async def read(agent: Agent, settled: Callable[[Scalars, Names], bool] | None = 
 
 def _column(column: Column, varbinds: Iterable[VarBind]) -> dict[Oid, Any]:
     prefix = len(column.oid)
-    decode = column.syntax.decode
-    return {oid[prefix:]: decode(raw_of(value)) for oid, value in varbinds}
+    return {oid[prefix:]: decoded(column, value) for oid, value in varbinds}
+
+
+def decoded(leaf: Column | Scalar, value: Value) -> Any:
+    """What an agent says of an object; raises Undecodable where its SYNTAX excludes that."""
+    raw, syntax = value.value, leaf.syntax
+    if raw is None or value.tag != syntax.tag:
+        raise Undecodable(f"{leaf.name}: a value of another type ({value.tag:#x}) was read")
+    try:
+        syntax.check(leaf.name, raw)
+        return syntax.decode(raw)
+    except ValueError as error:
+        raise Undecodable(f"{leaf.name}: {raw!r} was read: {error}") from None
+    except ValueRefused as refused:
+        raise Undecodable(f"{leaf.name}: {raw!r} was read; allowed: {refused.allowed}") from None
 
 
 def raw_of(value: Value) -> Any:

@@ -8,12 +8,27 @@ from typing import Any
 
 from vmib import rows
 from vmib.errors import VmibError
+from vmib.schema import TABLES, describe_key
 from vmib.smi import Table
 
 Key = tuple[Any, ...]
 Tables = Mapping[str, Mapping[Key, Any]]
 """Table name -> key -> row of `vmib.rows`. Rows of discovered tables only where something in
 them differs from the default."""
+
+
+Labels = Mapping[str, Mapping[int, str]]
+"""The names that rows give to their numbers, by table: those of domains and switches."""
+
+LABELLED = ("vmibDomainTable", "vmibSwitchTable")
+
+
+def labels_of(*found: Tables) -> Labels:
+    """The names in these rows; later rows win."""
+    return {
+        name: {key[0]: row.name for tables in found for key, row in tables.get(name, {}).items()}
+        for name in LABELLED
+    }
 
 
 class UnknownName(VmibError):
@@ -118,15 +133,32 @@ class NameLookup:
 
 
 @dataclass(frozen=True, slots=True)
+class OutOfSync:
+    """A row that the system does not match; `name` is the row as people read it."""
+
+    table: str
+    key: Key
+    sync: rows.Sync
+    last_error: str
+
+    @property
+    def name(self) -> str:
+        """Table and key as people read them."""
+        return f"{self.table} {describe_key(TABLES[self.table], self.key)}"
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """A host as its agent described it at one moment.
 
-    `rows` is None where the digest said all that was asked: nobody had to walk them.
+    `rows` is None where the digest said all that was asked: nobody had to walk them. `drifted`
+    are rows that were applied and that something else has changed in the system since.
     """
 
     scalars: Scalars
     names: Names
     rows: Tables | None
+    drifted: tuple[OutOfSync, ...] = ()
 
 
 def is_default(table: Table, row: Any) -> bool:

@@ -241,7 +241,7 @@ class Session:
             if isinstance(reply, Pdu):
                 return reply
         raise AuthenticationFailed(
-            self.name, "keeps refusing the time or engine ID that it tells; restart the agent"
+            self.name, "keeps refusing the time or engine ID that it tells", "restart the agent"
         )
 
     async def _ask_engine(self, credentials: Credentials, engine: _Engine, pdu: Pdu) -> object:
@@ -289,10 +289,10 @@ class Session:
             if self._engine is engine:
                 self._engine = None
             return _AskAgain()
-        error, problem = _REPORTS.get(
-            counter, (BadReply, f"reported {dotted(counter) or 'nothing'}")
+        error, problem, way_out = _REPORTS.get(
+            counter, (BadReply, f"reported {dotted(counter) or 'nothing'}", "")
         )
-        raise error(self.name, problem)
+        raise error(self.name, problem, way_out)
 
     async def _discovered(self, credentials: Credentials) -> _Engine:
         if self._engine is not None:
@@ -349,17 +349,29 @@ _USM_STATS = (1, 3, 6, 1, 6, 3, 15, 1, 1)
 _NOT_IN_TIME_WINDOWS = (*_USM_STATS, 2)
 _UNKNOWN_ENGINE_IDS = (*_USM_STATS, 4)
 
-_REPORTS: dict[Oid, tuple[type[AgentError], str]] = {
+_CREDENTIALS = "correct its entry in the credentials file, or the user on the agent"
+
+_REPORTS: dict[Oid, tuple[type[AgentError], str, str]] = {
     (*_USM_STATS, 1): (
         AuthenticationFailed,
-        "does not offer this security level to the user; give it authentication and privacy",
+        "does not offer this security level to the user",
+        "give it authentication and privacy",
     ),
-    (*_USM_STATS, 3): (UnknownUser, "has no such user; add it on the agent"),
+    (*_USM_STATS, 3): (
+        UnknownUser,
+        "has no such user",
+        "add it on the agent (vmib-agent user add), or correct the user",
+    ),
     (*_USM_STATS, 5): (
         AuthenticationFailed,
         "has another authentication pass phrase or protocol for this user",
+        _CREDENTIALS,
     ),
-    (*_USM_STATS, 6): (AuthenticationFailed, "has another privacy pass phrase for this user"),
-    (1, 3, 6, 1, 6, 3, 12, 1, 4): (BadReply, "the context is not available"),
-    (1, 3, 6, 1, 6, 3, 12, 1, 5): (BadReply, "has no such context"),
+    (*_USM_STATS, 6): (
+        AuthenticationFailed,
+        "has another privacy pass phrase for this user",
+        _CREDENTIALS,
+    ),
+    (1, 3, 6, 1, 6, 3, 12, 1, 4): (BadReply, "the context is not available", ""),
+    (1, 3, 6, 1, 6, 3, 12, 1, 5): (BadReply, "has no such context", ""),
 }

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from vmib.errors import VmibError
+from vmib.schema import instance_name
 from vmib.snmp import ErrorStatus, Oid
 
 
 class AgentError(VmibError):
-    """The base of what one agent answered, or failed to; `agent` is its address and port."""
+    """The base of what one agent answered, or failed to; `agent` is its address and port.
 
-    def __init__(self, agent: str, problem: str) -> None:
-        super().__init__(f"agent {agent}: {problem}")
+    `way_out` says what to do about it, or is empty.
+    """
+
+    def __init__(self, agent: str, problem: str, way_out: str = "") -> None:
+        super().__init__(f"agent {agent}: {problem}{'; ' if way_out else ''}{way_out}")
         self.agent = agent
+        self.problem = problem
+        self.way_out = way_out
 
 
 class Timeout(AgentError):
@@ -19,7 +25,7 @@ class Timeout(AgentError):
 
     def __init__(self, agent: str, attempts: int, seconds: float, way_out: str) -> None:
         times = "1 request" if attempts == 1 else f"{attempts} requests"
-        super().__init__(agent, f"no answer to {times} in {seconds:g} s; {way_out}")
+        super().__init__(agent, f"no answer to {times} in {seconds:g} s", way_out)
         self.attempts = attempts
         self.seconds = seconds
 
@@ -50,8 +56,8 @@ class SnmpError(AgentError):
 
     def __init__(self, agent: str, status: int, index: int, oid: Oid | None) -> None:
         name = _STATUS_NAMES.get(status, f"error-status {status}")
-        where = "" if oid is None else f" at varbind {index}, {dotted(oid)}"
-        super().__init__(agent, name + where + _WAYS_OUT.get(status, ""))
+        where = "" if oid is None else f" at varbind {index}, {instance_name(oid)}"
+        super().__init__(agent, name + where, _WAYS_OUT.get(status, ""))
         self.status = status
         self.status_name = name
         self.index = index
@@ -93,7 +99,7 @@ def dotted(oid: Oid) -> str:
 _STATUS_NAMES = {int(status): status.name for status in ErrorStatus}
 
 _WAYS_OUT = {
-    int(ErrorStatus.noAccess): "; the user's view on the agent does not allow it",
-    int(ErrorStatus.authorizationError): "; the agent gives this user no such access",
-    int(ErrorStatus.tooBig): "; ask for less at once",
+    int(ErrorStatus.noAccess): "the user's view on the agent does not allow it",
+    int(ErrorStatus.authorizationError): "the agent gives this user no such access",
+    int(ErrorStatus.tooBig): "ask for less at once",
 }

@@ -12,12 +12,22 @@ from vmib.smi import Table
 
 from .client import Agent
 from .describe import Describer
-from .reading import read_names, read_oper, read_out_of_sync, read_rows, read_scalars
-from .seen import Key, Names, Scalars
+from .reading import (
+    decoded,
+    read_names,
+    read_oper,
+    read_out_of_sync,
+    read_rows,
+    read_scalars,
+)
+from .seen import LABELLED, Key, Names, Scalars, labels_of
 from .transaction import TxnView, view
 
 READ_BACK = ("rate", "delay", "jitter", "loss", "duplicate", "corrupt", "reorder")
 """Fields of vmibShapeTable and vmibLinkTable whose value the kernel must have exactly."""
+
+_COMPARABLE = frozenset({rows.Sync.inSync, rows.Sync.drifted})
+"""The states in which what is read back says something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +92,14 @@ async def host_status(host: str, agent: Agent) -> HostStatus:
 
 
 async def deviations(agent: Agent) -> list[Deviation]:
-    """Every row that the system does not match, and every value that reads back differently."""
+    """Every row that the system does not match, and every value that reads back differently.
+
+    A row with such values is there once for each of them.
+    """
     names = await read_names(agent)
     configured = await read_rows(agent)
-    describer = Describer(names, _labels(configured))
-    found = await _unsynced(agent, describer)
-    known = {(deviation.row.table, deviation.row.key) for deviation in found}
+    describer = Describer(names, labels_of(configured))
+    values: list[Deviation] = []
     for table, oper in (
         (objects.vmibShapeTable, objects.vmibShapeOperTable),
         (objects.vmibLinkTable, objects.vmibLinkOperTable),
@@ -96,9 +108,11 @@ async def deviations(agent: Agent) -> list[Deviation]:
             continue
         actual = await read_oper(agent, oper)
         for key, row in configured[table.name].items():
-            if (table.name, key) not in known and key in actual:
-                found += _differences(table, key, row, actual[key], describer)
-    return found
+            if key in actual and actual[key]["sync"] in _COMPARABLE:
+                values += _differences(table, key, row, actual[key], describer)
+    told = {(found.row.table, found.row.key) for found in values}
+    unsynced = await _unsynced(agent, describer)
+    return [found for found in unsynced if (found.row.table, found.row.key) not in told] + values
 
 
 def _differences(
@@ -130,11 +144,10 @@ async def _unsynced(agent: Agent, describer: Describer) -> list[Deviation]:
 
 
 async def _describer(agent: Agent, names: Names) -> Describer:
-    column = objects.vmibDomainName
-    (walked,) = await agent.walk(column.oid)
-    labels = {oid[-1]: str(column.syntax.decode(value.value or b"")) for oid, value in walked}
+    columns = [TABLES[table].column("name") for table in LABELLED]
+    walked = await agent.walk(*(column.oid for column in columns))
+    labels = {
+        table: {oid[-1]: decoded(column, value) for oid, value in found}
+        for table, column, found in zip(LABELLED, columns, walked, strict=True)
+    }
     return Describer(names, labels)
-
-
-def _labels(configured: Mapping[str, Mapping[Key, Any]]) -> dict[int, str]:
-    return {key[0]: row.name for key, row in configured.get("vmibDomainTable", {}).items()}

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TextIO
 
 from .apply import Phase, Progress
 from .plan_text import Paint, plain
+
+WHEN = ("auto", "always", "never")
+"""When there are colours."""
 
 _CODES = {"good": "32", "bad": "31;1", "warn": "33", "quiet": "2", "strong": "1"}
 
@@ -24,11 +27,40 @@ def painter(when: str, stream: TextIO, environment: Mapping[str, str] = os.envir
     return lambda text, style: f"\033[{_CODES[style]}m{text}\033[0m"
 
 
-def visible(text: str) -> str:
-    """A text whose control characters are shown instead of obeyed."""
-    return "".join(
-        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text
-    )
+def prepare() -> None:
+    """Make standard output and error take every text, also where they are closed."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            # Never closed: it is there until the process ends, as the stream would be.
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def say(lines: Iterable[str]) -> None:
+    """Print lines, now. Where nobody reads them any more they are for nobody, and that is all."""
+    text = "".join(f"{line}\n" for line in lines)
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        silence()
+
+
+def settle() -> None:
+    """Print what waits to be printed, if it can be."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        silence()
+
+
+def silence() -> None:
+    """Send what is still printed, and what waits to be, nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 class ProgressLine:
@@ -49,9 +81,10 @@ class ProgressLine:
             self._phase, self._done = progress.phase, {}
         self._done[progress.host] = (progress.done, progress.total)
         hosts = sum(done == total for done, total in self._done.values())
-        messages = sum(done for done, _ in self._done.values())
-        text = f"{progress.phase.value}: {hosts} of {len(self._done)} hosts, {messages} messages"
-        self._write(text)
+        done = sum(done for done, _ in self._done.values())
+        total = sum(total for _, total in self._done.values())
+        messages = f", {done} of {total} messages" if total > len(self._done) else ""
+        self._write(f"{progress.phase.value}: {hosts} of {len(self._done)} hosts{messages}")
 
     def _write(self, text: str) -> None:
         padding = " " * max(0, self._length - len(text))

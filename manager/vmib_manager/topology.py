@@ -69,8 +69,15 @@ def worst(found: Iterable[NodeState]) -> NodeState:
     return min(found, key=_WORST.index, default=NodeState.PLANNED)
 
 
-def graph(model: Model, found: Mapping[str, HostStates] | None = None) -> Graph:
-    """The picture; without `found` everything is planned. Hosts that are missing are failed."""
+def graph(
+    model: Model,
+    found: Mapping[str, HostStates] | None = None,
+    unreachable: Mapping[str, str] | None = None,
+) -> Graph:
+    """The picture; without `found` everything is planned. Hosts that are missing are failed.
+
+    `unreachable` says of hosts why their agents could not be asked.
+    """
     sites = tuple(_site(model, site, found) for site in model.virtual.sites)
     of_links = {} if found is None else _link_states(collapse(model), found)
     links = tuple(
@@ -84,7 +91,7 @@ def graph(model: Model, found: Mapping[str, HostStates] | None = None) -> Graph:
     )
     title = f"{model.virtual.file.rsplit('/', 1)[-1]} on {model.real.file.rsplit('/', 1)[-1]}"
     routers = tuple(router.id for router in model.virtual.routers)
-    return Graph(title, sites, routers, links)
+    return Graph(title, sites, routers, links, unreachable or {})
 
 
 def _site(model: Model, site: Site, found: Mapping[str, HostStates] | None) -> GraphSite:

@@ -21,7 +21,7 @@ from vmib.status import ErrorStatus
 
 from .client import Agent, SnmpError
 from .plan import Change, HostPlan
-from .reading import KeepsChanging, raw_of
+from .reading import KeepsChanging, decoded, raw_of
 from .staging import LOCK_MODULUS, Group, action, locked, opening, waves
 
 POLL = 0.02
@@ -39,6 +39,15 @@ FINISHED = frozenset(
 )
 _AT_WORK = frozenset(
     {rows.TxnState.validating, rows.TxnState.committing, rows.TxnState.rollingBack}
+)
+
+_OF_SYNTAX = frozenset(
+    {
+        ErrorStatus.wrongType,
+        ErrorStatus.wrongLength,
+        ErrorStatus.wrongEncoding,
+        ErrorStatus.wrongValue,
+    }
 )
 
 Progress = Callable[[int, int], None]
@@ -90,7 +99,7 @@ async def view(agent: Agent, index: int) -> TxnView | None:
     if any(varbind.value.is_exception for varbind in reply):
         return None
     cells = {
-        name: column.syntax.decode(raw_of(varbind.value))
+        name: decoded(column, varbind.value)
         for name, column, varbind in zip(_VIEW, columns, reply, strict=True)
     }
     return TxnView(raw_of(first.value), index, **cells)
@@ -247,7 +256,7 @@ class HostTransaction:
         columns = (objects.vmibTxnErrorObject, objects.vmibTxnErrorMessage)
         roots = [(*column.oid, self.index) for column in columns]
         walked = await self.agent.walk(*roots)
-        texts = [str(objects.vmibTxnErrorMessage.syntax.decode(raw_of(v))) for _, v in walked[1]]
+        texts = [decoded(objects.vmibTxnErrorMessage, v) for _, v in walked[1]]
         changes = {
             (change.table.name, change.table.encode_index(change.key)): change
             for change in self.plan.changes
@@ -281,5 +290,6 @@ def _named(oid: Oid | None) -> str:
 
 def _reason(error: SnmpError) -> str:
     place = None if error.oid is None else locate(error.oid)
-    allowed = "" if place is None else f"; its SYNTAX allows {place.object.syntax.allowed()}"
-    return f"{error.status_name}{allowed}"
+    if place is not None and error.status in _OF_SYNTAX:
+        return f"{error.status_name}; its SYNTAX allows {place.object.syntax.allowed()}"
+    return f"{error.status_name}{'; ' if error.way_out else ''}{error.way_out}"

@@ -73,7 +73,10 @@ _QUANTITIES: Mapping[str, units.Quantity] = {
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One fault of a file. `attribute` and `value` are empty where the fault is the element's."""
+    """One fault of a file. `attribute` and `value` are empty where the fault is the element's.
+
+    `line` is 0 where the file as a whole is at fault.
+    """
 
     file: str
     line: int
@@ -83,6 +86,8 @@ class Problem:
     allowed: str
 
     def __str__(self) -> str:
+        if not self.line:
+            return f"{self.file}: {self.allowed}"
         where = f"<{self.element}>" if self.element else "the file"
         if self.attribute:
             where += f' {self.attribute}="{self.value}"'
@@ -193,14 +198,21 @@ def parse(octets: bytes, name: str, root: str) -> tuple[etree._Element, Reader]:
             [Problem(name, e.line, "", "", "", f"is no XML: {e.message}") for e in parser.error_log]
         ) from None
     if document.tag != f"{{{NAMESPACE}}}{root}":
-        raise _refused(name, f"begins with <{document.tag}>; allowed: <{root} xmlns='{NAMESPACE}'>")
+        raise _refused(name, f"{_other_root(document)}; allowed: <{root} xmlns='{NAMESPACE}'>", 1)
     schema = _schema()
     if not schema.validate(document):
         raise DescriptionRefused(_translated(name, document, schema.error_log))
     return document, Reader(name)
 
 
-def _refused(name: str, allowed: str, line: int = 1) -> DescriptionRefused:
+def _other_root(document: etree._Element) -> str:
+    found = etree.QName(document)
+    if found.namespace == NAMESPACE:
+        return f"is a {found.localname} file"
+    return f"begins with <{found.localname}> in the namespace '{found.namespace or ''}'"
+
+
+def _refused(name: str, allowed: str, line: int = 0) -> DescriptionRefused:
     return DescriptionRefused([Problem(name, line, "", "", "", allowed)])
 
 

@@ -69,7 +69,7 @@ def test_a_file_that_others_may_use_is_refused(tmp_path: Path, mode: int) -> Non
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CredentialsRefused, match=f"{tmp_path}/none: no such file; write one"):
+    with pytest.raises(CredentialsRefused, match=f"{tmp_path}/none: no such file; name another"):
         credentials_file.load(tmp_path / "none")
 
 
