@@ -144,7 +144,7 @@ class HostNetwork:
 
 def read_links(kernel: Rtnetlink) -> list[LinkFacts]:
     """All links of a namespace."""
-    return [link_facts(message) for message in kernel.dump(rt.RTM_GETLINK, LINKS)]
+    return [link_facts(message.body) for message in kernel.dump(rt.RTM_GETLINK, LINKS)]
 
 
 def read_stack(kernel: Rtnetlink, links: dict[int, Link]) -> Stack:

@@ -356,26 +356,27 @@ def _stack(
     ]
     new: list[NetworkOperation] = [DeleteAddress(place, address) for address in in_the_way]
     new += (AddAddress(place, address) for address in new_addresses)
-    wanted = {
-        network.route_key(route): network.resolved(route, have)
-        for route in sorted(want.routes, key=str)
-    }
+    wanted = {network.route_key(route): network.resolved(route, have) for route in want.routes}
     existing = network.routes_by_key(have)
+    put: list[Route] = []
     kept: list[Route] = []
     for key, route in wanted.items():
         if any(network.satisfies(other, route) for other in existing.get(key, ())):
             kept += [route] if any(other.ours for other in existing[key]) else []
         elif route.ours:
-            new.append(PutRoute(place, route))
-    old: list[NetworkOperation] = [
-        DeleteRoute(place, route)
-        for key, routes in sorted(existing.items(), key=str)
+            put.append(route)
+    new += (PutRoute(place, route) for route in sorted(put, key=str))
+    unwanted = [
+        route
+        for key, routes in existing.items()
+        if key not in wanted
         for route in routes
-        if route.ours and key not in wanted
+        if route.ours
     ]
+    old: list[NetworkOperation] = [DeleteRoute(place, route) for route in sorted(unwanted, key=str)]
     old += (DeleteAddress(place, address) for address in gone if address not in in_the_way)
     if gone:
-        old += (PutRoute(place, route) for route in kept)
+        old += (PutRoute(place, route) for route in sorted(kept, key=str))
     return new, old
 
 

@@ -73,6 +73,7 @@ class Readings:
         self._vifs = vifs
         self._uptime = uptime
         self._taken = -FRESH
+        self._shaped: Mapping[VifKey, ShapedVif] = {}
         self._statistics: Mapping[ShapedVif, VifStatistics] = {}
         self._states: Mapping[ShapedVif, VifState] = {}
         self._meters: dict[Any, _Meter] = {}
@@ -88,7 +89,7 @@ class Readings:
     def shape(self, vif: VifKey, direction: Direction) -> Reading:
         """All traffic of one direction of an interface."""
         self._refresh()
-        shaped = self._vifs().get(vif)
+        shaped = self._shaped.get(vif)
         statistics = None if shaped is None else self._statistics.get(shaped)
         if shaped is None or statistics is None:
             return Reading()
@@ -101,7 +102,7 @@ class Readings:
     def link(self, vif: VifKey, dest: Any, prefix: int) -> Reading:
         """The traffic of an interface to one destination."""
         self._refresh()
-        shaped = self._vifs().get(vif)
+        shaped = self._shaped.get(vif)
         statistics = None if shaped is None else self._statistics.get(shaped)
         values = None if statistics is None else statistics.from_vm_links.get(_net(dest, prefix))
         if values is None:
@@ -129,7 +130,8 @@ class Readings:
         now = self._uptime()
         if now - self._taken < FRESH:
             return
-        vifs = tuple(self._vifs().values())
+        self._shaped = self._vifs()
+        vifs = tuple(self._shaped.values())
         self._states = self._kernel.shaper.read(vifs)
         self._statistics = self._kernel.shaper.statistics(vifs)
         self._taken = now

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
+from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
@@ -277,7 +278,7 @@ class Notification:
     objects: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: what follows from the fields is found once
 class Table:
     """A conceptual table. `index` are the columns of its INDEX, also those of other tables."""
 
@@ -287,35 +288,39 @@ class Table:
     columns: tuple[Column, ...]
     augments: str = ""
 
-    @property
+    @cached_property
     def entry(self) -> Oid:
         """OID of the entry node; a column's number follows it."""
         return (*self.oid, 1)
 
-    @property
+    @cached_property
     def row_status(self) -> Column | None:
         """The RowStatus column, or None where rows are not created by managers."""
         last = self.columns[-1]
         return last if last.syntax.convention == "RowStatus" else None
 
-    @property
+    @cached_property
     def writable(self) -> tuple[Column, ...]:
         """The columns a SET may write, without RowStatus."""
         return tuple(
             c for c in self.columns if c.access.writable and c.syntax.convention != "RowStatus"
         )
 
-    @property
+    @cached_property
     def mandatory(self) -> tuple[Column, ...]:
         """The columns that the PDU creating a row must hold."""
         return tuple(c for c in self.writable if not c.has_default)
 
     def column(self, field_name: str) -> Column:
         """The column with this field name; KeyError where there is none."""
-        for column in self.columns:
-            if column.field == field_name:
-                return column
-        raise KeyError(f"{self.name} has no column {field_name}")
+        try:
+            return self._columns_by_field[field_name]
+        except KeyError:
+            raise KeyError(f"{self.name} has no column {field_name}") from None
+
+    @cached_property
+    def _columns_by_field(self) -> dict[str, Column]:
+        return {column.field: column for column in self.columns}
 
     def encode_index(self, key: Sequence[Any]) -> Oid:
         """The sub-identifiers of a key (one Python value for each INDEX object)."""

@@ -154,7 +154,7 @@ def test_a_port_of_a_bridge_is_read_with_all_that_the_kernel_says_of_it() -> Non
             ("IFLA_LINKINFO", {"attrs": [*info, ("IFLA_INFO_SLAVE_DATA", slave)]}),
         ],
     )
-    assert network_reading.link_facts(message) == network_reading.LinkFacts(
+    assert network_reading.link_facts(message.body) == network_reading.LinkFacts(
         index=5,
         name="vif1.0",
         kind="veth",
@@ -174,7 +174,7 @@ def test_a_port_of_a_bridge_is_read_with_all_that_the_kernel_says_of_it() -> Non
 def test_a_link_of_which_the_kernel_says_little_is_read_too() -> None:
     attributes = [("IFLA_IFNAME", "lo"), ("IFLA_MTU", 65536), ("IFLA_OPERSTATE", "UNKNOWN")]
     message = written_by_pyroute2(ifinfmsg, {"index": 1, "ifi_type": 772}, attributes)
-    found = network_reading.link_facts(message)
+    found = network_reading.link_facts(message.body)
     assert (found.kind, found.mac, found.master, found.up, found.running) == (
         "",
         "",
