@@ -18,7 +18,7 @@ lint: setup
 	@.venv/bin/mypy
 
 bench:
-	@packaging/setup.sh iperf3 bridge-utils mininet
+	@packaging/setup.sh bridge-utils mininet
 	@$(PY) tests/bench/run.py
 
 # What is derived from another file and committed: MIB objects and rows, man pages, completion.
