@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from vmib.errors import Unavailable
@@ -28,6 +28,7 @@ from .logs import event, log
 from .network_kernel import Pif
 from .notices import Notices, Send
 from .ports import Guest, Hypervisor, Presence
+from .prepared import PreparedChange
 from .readings import Readings
 from .reconciler import Infeasible, Plan, Reconciler, shaped_vifs
 from .service import Missing, SetRefused, Value, VarBind
@@ -35,7 +36,7 @@ from .shapingstate import ShapedVif
 from .state import Intent, Now, State
 from .statefile import StateFile, StateUnreadable
 from .target import ifb_name
-from .transactions import Decision
+from .transactions import Decision, Event
 from .view import View
 from .world import KnownVif, KnownVm, Problem, World
 
@@ -80,6 +81,7 @@ class Host:
         self._renewed: set[str] = set()
         self._ticks = 0
         self._version = 0
+        self.epoch = 0
         self.state = State(spin_lock=secrets.randbelow(2**31))
         self.rows = Rows({}, Inventory())
         self.pifs: Mapping[int, Pif] = {}
@@ -120,14 +122,65 @@ class Host:
 
     def set(self, varbinds: Sequence[VarBind], principal: str) -> None:
         """All of the varbinds or none; raises `SetRefused`."""
+        prepared = self.prepare(varbinds, principal)
+        prepared.commit()
+        prepared.release()
+
+    def prepare(self, varbinds: Sequence[VarBind], principal: str) -> PreparedChange:
+        """The first half of `set`: everything is tested, nothing changes. Raises `SetRefused`."""
+        return PreparedChange(self, varbinds, principal)
+
+    def decide(self, varbinds: Sequence[VarBind], principal: str) -> Decision:
+        """What a SET comes to, after a dry run; raises `SetRefused`. Nothing changes."""
         self._plan = None
         decision = store.decide(self.state, varbinds, principal, self._clock(), self.world())
+        if decision.applies:
+            self._planned_or_refused(decision)
+        return decision
+
+    def enact(self, decision: Decision) -> None:
+        """Make it so; raises `SetRefused`, and then nothing has changed. Announces nothing."""
         if decision.applies:
             self._carry_out(decision)
             return
         if _worth_saving(self.state, decision.state):
             self._save_or_refuse(decision)
-        self._become(decision)
+        self._become(replace(decision, events=()))
+
+    def take_back(self, before: State, after: State) -> None:
+        """Undo the commit that led from one state to the other; raises `SetRefused` (undoFailed).
+
+        Numbers that machines were given since stay theirs. Where disk or kernel refuse, the
+        earlier state stands nevertheless, and the host is brought to it by repair.
+        """
+        if replace(self.state, indexes=after.indexes) != after:
+            raise SetRefused(ErrorStatus.undoFailed, 0, "something else has been set since")
+        is_last = self.state is after
+        earlier = before if is_last else replace(before, indexes=self.state.indexes)
+        self._changes()
+        if not is_last:
+            self._save(earlier)
+        elif _worth_saving(after, earlier):
+            self._save_again(earlier)
+        self._become(Decision(earlier))
+        if earlier.intent is after.intent:
+            return
+        try:
+            plan = self._planned(earlier.intent)
+            restored = self._reconciler.carry_out(plan, self._clock().wall)
+        except (Infeasible, ChangeFailed) as failure:
+            log.error(event("undo-failed", reason=failure))
+            self._has_to_recover()
+            raise SetRefused(ErrorStatus.undoFailed, 0, str(failure)) from failure
+        except Exception:
+            self._has_to_recover()
+            raise
+        self._note_drift(dict.fromkeys(restored, False))
+
+    def announce(self, events: Iterable[Event]) -> None:
+        """Notify of events."""
+        for found in events:
+            self._notify(found.kind.value, (found.transaction.index,))
 
     def sync(self, row: RowKey) -> tuple[Sync, str]:
         """How a row compares with the system, and the last error about it."""
@@ -185,7 +238,7 @@ class Host:
         if self._is_blind:
             return
         self._ticks += 1
-        self._plan = None
+        self._changes()
         if self._is_unsaved:
             self._save(self.state)
         decision = transactions.tick(self.state, self._clock())
@@ -204,6 +257,7 @@ class Host:
         changed = self._kernel.shaper.poll_foreign_changes()
         if not changed or self._is_blind:
             return
+        self._changes()
         if self._look_around() and not self._is_due:
             self._reconcile()
         self.readings.expire()
@@ -243,12 +297,20 @@ class Host:
             self._plan = self._reconciler.plan(rows, self._device_names())
         return self._plan
 
-    def _carry_out(self, decision: Decision) -> None:
-        """Disk, kernel, memory, in this order. Raises `SetRefused`: then nothing has changed."""
+    def _planned_or_refused(self, decision: Decision) -> Plan:
         try:
-            plan = self._planned(decision.state.intent)
+            return self._planned(decision.state.intent)
         except Infeasible as refusal:
             raise _refused(decision, refusal.problems, str(refusal)) from refusal
+
+    def _changes(self) -> None:
+        """What was planned is to be planned anew."""
+        self._plan = None
+        self.epoch += 1
+
+    def _carry_out(self, decision: Decision) -> None:
+        """Disk, kernel, memory, in this order. Raises `SetRefused`: then nothing has changed."""
+        plan = self._planned_or_refused(decision)
         self._save_or_refuse(decision)
         try:
             restored = self._reconciler.carry_out(plan, self._clock().wall)
@@ -258,7 +320,7 @@ class Host:
             self._save_again(self.state)
             self._has_to_recover()
             raise
-        self._become(decision)
+        self._become(replace(decision, events=()))
         self._note_drift(dict.fromkeys(restored, False))
 
     def _after_failure(self, plan: Plan, failure: ChangeFailed, decision: Decision) -> None:
@@ -308,9 +370,9 @@ class Host:
         self.state = decision.state
         self.rows = Rows(self.state.intent, self.rows.inventory)
         self._version += 1
+        self._changes()
         self.readings.expire()
-        for found in decision.events:
-            self._notify(found.kind.value, (found.transaction.index,))
+        self.announce(decision.events)
 
     def _save_or_refuse(self, decision: Decision) -> None:
         reason = "the state cannot be read"

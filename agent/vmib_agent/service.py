@@ -45,6 +45,22 @@ class SetRefused(VmibError):
         self.reason = reason
 
 
+class PreparedSet(Protocol):
+    """A SET that was found good and has had no effect yet (RFC 2741 section 7.2.4).
+
+    `commit` comes at most once, `undo` at most once after it, and `release` at last.
+    """
+
+    def commit(self) -> None:
+        """Carry it out; raises `SetRefused`, and then nothing has changed."""
+
+    def undo(self) -> None:
+        """Take back what `commit` has done, if it has; raises `SetRefused` (undoFailed)."""
+
+    def release(self) -> None:
+        """It is over."""
+
+
 class MibService(Protocol):
     """What a front end asks of the agent. Never blocks for long; raises nothing else."""
 
@@ -53,6 +69,9 @@ class MibService(Protocol):
 
     def get_next(self, oid: Oid) -> VarBind | None:
         """The first instance after this OID, or None at the end of the MIB view."""
+
+    def prepare(self, varbinds: Sequence[VarBind], principal: str) -> PreparedSet:
+        """The first half of `set`: everything is tested, nothing changes. Raises `SetRefused`."""
 
     def set(self, varbinds: Sequence[VarBind], principal: str) -> None:
         """All of the varbinds or none; `principal` is the securityName. Raises `SetRefused`."""

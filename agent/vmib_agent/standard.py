@@ -13,7 +13,7 @@ from vmib.smi import Oid, Tag
 from vmib.status import ErrorStatus
 
 from .access import ENGINE, MPD_STATS, SNMP, SYSTEM, TARGET_STATS, USM_STATS, VM_MIB
-from .service import MibService, Missing, SetRefused, Value, VarBind
+from .service import MibService, Missing, PreparedSet, SetRefused, Value, VarBind
 
 Reader = Callable[[], Value]
 
@@ -175,6 +175,10 @@ class Merged:
     def _own_between(self, after: Oid, before: Oid) -> bool:
         """Whether the agent's own objects can have an instance between two OIDs."""
         return any(start < before and after < end for start, end in self._spans)
+
+    def prepare(self, varbinds: Sequence[VarBind], principal: str) -> PreparedSet:
+        """The first half of `set`; raises `SetRefused`."""
+        return self._own.prepare(varbinds, principal)
 
     def set(self, varbinds: Sequence[VarBind], principal: str) -> None:
         """All of the varbinds or none; raises `SetRefused`."""

@@ -39,6 +39,7 @@ PURE = (
     "vmib_agent/iptables_entries.py",
     "vmib_agent/isolation.py",
     "vmib_agent/operational.py",
+    "vmib_agent/prepared.py",
     "vmib_agent/psched.py",
     "vmib_agent/qdiscs.py",
     "vmib_agent/rules.py",
