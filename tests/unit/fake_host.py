@@ -94,7 +94,10 @@ class Faults:
 
     @contextmanager
     def disk(self) -> Iterator[None]:
-        """System calls that change files are steps, too, and fail on a full disk."""
+        """System calls that change files are steps, too, and fail on a full disk.
+
+        fsync is none but a step: no power fails here.
+        """
 
         def faulty(call: Callable[..., Any], writes: bool) -> Callable[..., Any]:
             def made(*arguments: Any, **named: Any) -> Any:
@@ -106,7 +109,7 @@ class Faults:
             return made
 
         known = {name: getattr(os, name) for name in ("write", "fsync", "link", "rename", "unlink")}
-        for name, call in known.items():
+        for name, call in (known | {"fsync": lambda _: None}).items():
             setattr(os, name, faulty(call, name in ("write", "fsync", "link")))
         try:
             yield
@@ -449,7 +452,7 @@ class FakeHypervisor:
         self.machines[uuid] = name, macs
         for mac in macs:
             self.kernel.add_device(f"vif{mac[-2:]}")
-        links = dict.fromkeys(range(len(macs)), 1500)
+        links: dict[str | int, int] = dict.fromkeys(range(len(macs)), 1500)
         self.kernel.stacks[uuid] = Stack(mtus=links)
 
     def stop(self, uuid: str) -> None:
@@ -490,8 +493,12 @@ class FakeAgent:
             StateFile(self.directory),
             lambda name, _: self.sent.append(name),
             lambda: self.now,
-            lambda: Now(1_000_000 + self.now, self.now),
+            self.clock,
         )
+
+    def clock(self) -> Now:
+        """The time as the agent sees it."""
+        return Now(1_000_000 + self.now, self.now)
 
     def start(self) -> None:
         """A new process over what the last one left."""
@@ -519,6 +526,11 @@ class FakeAgent:
     def sync(self, table: str, *key: Any) -> str:
         """Whether the system matches a row."""
         return self.host.sync(RowKey(table, KEYS[table](*key)))[0].name
+
+    @property
+    def mode(self) -> str:
+        """vmibHostAgentMode."""
+        return self.host.mode.name
 
     @property
     def on_disk(self) -> State:
