@@ -137,8 +137,8 @@ class IfbStep:
 
     @property
     def subject(self) -> str:
-        """The device whose traffic goes through the ifb."""
-        return self.device
+        """The device whose traffic goes through the ifb; the ifb where there is none."""
+        return self.device or self.ifb
 
     def describe(self) -> str:
         """The step as an ip command."""

@@ -333,6 +333,27 @@ def test_an_obstacle_at_the_start_keeps_only_its_own_row_from_being_made(
     assert agent.host.out_of_sync() == 0
 
 
+def test_an_ifb_that_cannot_be_removed_keeps_no_other_from_being_removed(
+    agent: FakeAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent.set(rate(500, 1, FROM), rate(500, 2, FROM))
+    for uuid in UUIDS[:2]:
+        agent.hypervisor.stop(uuid)
+    shape = agent.kernel._shape
+
+    def not_the_first(step: Any) -> None:
+        assert step.describe() != "ip link del vmib1.1"
+        shape(step)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(agent.kernel, "_shape", not_the_first)
+        agent.start()
+    assert list(agent.kernel.ifbs) == ["vmib1.1"]
+    for _ in range(10):
+        agent.wait()
+    assert not agent.kernel.ifbs
+
+
 def test_a_route_that_is_refused_at_the_start_keeps_nothing_else_out(agent: FakeAgent) -> None:
     agent.set(*switch(1, "br1"), *route(1), *route(2), rate(500))
     agent.kernel.bridges.pop("br1")
