@@ -18,7 +18,7 @@ from vmib.smi import Table
 
 from .findings import Finding, Severity
 from .model import Source
-from .seen import Key, Labels, Names, OutOfSync, Reading, Tables, labels_of
+from .seen import SHAPE, Key, Labels, Names, OutOfSync, Reading, Tables, configured, labels_of
 
 _PROTECTED = frozenset({rows.StorageType.permanent, rows.StorageType.readOnly})
 _DETERMINED_FIELDS = {
@@ -148,20 +148,22 @@ def host_plan(
     for table in CONFIGURATION:
         found = discovered.get(table.name, frozenset())
         there, asked = actual.get(table.name, {}), wanted.get(table.name, {})
-        after[table.name] = rows_after = dict(there)
+        rows_after = dict(there)
         for key in _ordered(table, {*there, *asked}):
             source = None if sources is None else sources.get((table.name, key))
-            change = _change(table, key, there.get(key), asked.get(key), key in found, source)
-            if change is None:
-                continue
-            if change.after is None and change.before.storage_type in _PROTECTED:
+            before, row = there.get(key), asked.get(key)
+            if row is None and _is_kept(table, before, key in found):
                 kept.append((table, key))
+                continue
+            change = _change(table, key, before, row, key in found, source)
+            if change is None:
                 continue
             changes.append(change)
             if change.after is None:
                 del rows_after[key]
             else:
                 rows_after[key] = change.after
+        after[table.name] = configured(table, rows_after, names)
     return HostPlan(
         host=host,
         changes=tuple(changes),
@@ -183,12 +185,13 @@ def _ordered(table: Table, keys: set[Key]) -> list[Key]:
 def _change(
     table: Table, key: Key, before: Any, after: Any, discovered: bool, source: Source | None
 ) -> Change | None:
-    if discovered or table.name == "vmibShapeTable":
+    if discovered or table.name == SHAPE:
         return _change_of_discovered(table, key, before, after, source)
     if before is None:
         return Change(Kind.CREATE, table, key, None, after, _given(table, after), source)
     if after is None:
         return Change(Kind.DELETE, table, key, before, None, (), source)
+    after = _stored_as(before, after)
     fields = tuple(_differing(table, before, after))
     if not fields:
         return None
@@ -197,12 +200,27 @@ def _change(
     return Change(Kind.REPLACE, table, key, before, after, _given(table, after), source)
 
 
+def _is_kept(table: Table, before: Any, discovered: bool) -> bool:
+    """Whether a row that nobody wants stays: permanent rows may change, but not go (RFC 2579)."""
+    if before.storage_type is rows.StorageType.readOnly:
+        return True
+    goes = not discovered and table.name != SHAPE
+    return goes and before.storage_type is rows.StorageType.permanent
+
+
+def _stored_as(before: Any, after: Any) -> Any:
+    """The row after, with the StorageType from before where that never changes (RFC 2579)."""
+    if before.storage_type not in _PROTECTED:
+        return after
+    return replace(after, storage_type=before.storage_type)
+
+
 def _change_of_discovered(
     table: Table, key: Key, before: Any, after: Any, source: Source | None
 ) -> Change | None:
     """A row that is always there: where it is not mentioned it has its defaults."""
     before = _default(table, after) if before is None else before
-    after = _default(table, before) if after is None else after
+    after = _stored_as(before, _default(table, before) if after is None else after)
     determined = _DETERMINED_FIELDS[table.name]
     fields = tuple(name for name in _differing(table, before, after) if name not in determined)
     if not fields:
@@ -236,8 +254,8 @@ def _differing(table: Table, before: Any, after: Any) -> Iterator[str]:
 def _reversed(change: Change) -> Change:
     kinds = {Kind.CREATE: Kind.DELETE, Kind.DELETE: Kind.CREATE}
     fields = change.fields
-    if change.before is not None and change.kind in (Kind.DELETE, Kind.REPLACE):
-        fields = _given(change.table, change.before)
+    if change.kind is not Kind.UPDATE:
+        fields = () if change.before is None else _given(change.table, change.before)
     return Change(
         kinds.get(change.kind, change.kind),
         change.table,

@@ -12,12 +12,12 @@ from typing import Any
 
 from vmib import canonical, objects, rows
 from vmib.errors import ValueRefused, VmibError
-from vmib.schema import CONFIGURATION, DISCOVERED, SCALARS, TABLES
+from vmib.schema import CONFIGURATION, SCALARS, TABLES
 from vmib.smi import Column, Scalar, Table
 from vmib.snmp import Oid, Value, VarBind
 
 from .client import Agent, BadReply
-from .seen import Key, Names, OutOfSync, Reading, Scalars, SeenPif, SeenVif, SeenVm, is_default
+from .seen import Key, Names, OutOfSync, Reading, Scalars, SeenPif, SeenVif, SeenVm, configured
 
 EMPTY_DIGEST = canonical.digest({}, {})
 """vmibTxnDigest of a host that nobody has configured."""
@@ -97,7 +97,7 @@ async def read_names(agent: Agent) -> Names:
     return Names(vms, vifs, pifs)
 
 
-async def read_rows(agent: Agent) -> dict[str, dict[Key, Any]]:
+async def read_rows(agent: Agent, names: Names) -> dict[str, dict[Key, Any]]:
     """The configured rows of all tables; one walk over their writable columns.
 
     Raises HalfRow for a row of which columns are missing.
@@ -110,7 +110,7 @@ async def read_rows(agent: Agent) -> dict[str, dict[Key, Any]]:
         for suffix, value in _column(column, found).items():
             by_suffix.setdefault(suffix, {})[column.field] = value
     return {
-        table.name: dict(_rows_of(agent, table, cells[table.name]))
+        table.name: configured(table, dict(_rows_of(agent, table, cells[table.name])), names)
         for table in CONFIGURATION
         if cells.get(table.name)
     }
@@ -129,9 +129,7 @@ def _rows_of(
         if len(fields) != whole:
             index = ".".join(map(str, suffix))
             raise HalfRow(agent.name, f"gave {len(fields)} columns of {table.name} {index}")
-        row = make(**fields)
-        if table.name not in DISCOVERED or not is_default(table, row):
-            yield key_type(*table.decode_index(suffix)), row
+        yield key_type(*table.decode_index(suffix)), make(**fields)
 
 
 async def read_oper(agent: Agent, table: Table) -> dict[Key, dict[str, Any]]:
@@ -190,7 +188,7 @@ async def read(agent: Agent, settled: Callable[[Scalars, Names], bool] | None = 
         if settled is not None and settled(scalars, names):
             return Reading(scalars, names, None, drifted)
         try:
-            found, half = await read_rows(agent), None
+            found, half = await read_rows(agent, names), None
         except HalfRow as error:
             found, half = {}, error
         after = await read_scalars(agent)

@@ -20,6 +20,9 @@ them differs from the default."""
 Labels = Mapping[str, Mapping[int, str]]
 """The names that rows give to their numbers, by table: those of domains and switches."""
 
+SHAPE = "vmibShapeTable"
+"""Its rows come and go with interfaces: one without configuration is none, whoever made it."""
+
 LABELLED = ("vmibDomainTable", "vmibSwitchTable")
 
 
@@ -159,6 +162,16 @@ class Reading:
     names: Names
     rows: Tables | None
     drifted: tuple[OutOfSync, ...] = ()
+
+
+def configured(table: Table, rows: Mapping[Key, Any], names: Names) -> dict[Key, Any]:
+    """The rows without those that are there, as they are, because of the hypervisor alone."""
+    found = names.discovered.get(table.name, set())
+    return {
+        key: row
+        for key, row in rows.items()
+        if not ((key in found or table.name == SHAPE) and is_default(table, row))
+    }
 
 
 def is_default(table: Table, row: Any) -> bool:

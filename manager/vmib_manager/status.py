@@ -97,17 +97,17 @@ async def deviations(agent: Agent) -> list[Deviation]:
     A row with such values is there once for each of them.
     """
     names = await read_names(agent)
-    configured = await read_rows(agent)
-    describer = Describer(names, labels_of(configured))
+    there = await read_rows(agent, names)
+    describer = Describer(names, labels_of(there))
     values: list[Deviation] = []
     for table, oper in (
         (objects.vmibShapeTable, objects.vmibShapeOperTable),
         (objects.vmibLinkTable, objects.vmibLinkOperTable),
     ):
-        if not configured.get(table.name):
+        if not there.get(table.name):
             continue
         actual = await read_oper(agent, oper)
-        for key, row in configured[table.name].items():
+        for key, row in there[table.name].items():
             if key in actual and actual[key]["sync"] in _COMPARABLE:
                 values += _differences(table, key, row, actual[key], describer)
     told = {(found.row.table, found.row.key) for found in values}
