@@ -109,12 +109,12 @@ def save(path: Path, entries: Mapping[str, Entry]) -> None:
     private_files.write(path, dumps(entries))
 
 
-def credentials_for(real: Real, path: Path) -> dict[str, Credentials]:
+def credentials_for(real: Real, path: Path | str) -> dict[str, Credentials]:
     """What to be to the agent of each host, by the host's id.
 
     Raises CredentialsRefused, naming host and entry, where the file has none for an agent.
     """
-    entries = load(path)
+    entries = load(Path(path))
     found: dict[str, Credentials] = {}
     for host in real.hosts:
         name = host.agent.credential

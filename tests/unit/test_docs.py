@@ -1,0 +1,193 @@
+"""What README and documentation name is there: files, links, commands, options, objects, XML."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from vmib import objects
+from vmib_agent import commands as agent_commands
+from vmib_manager import arguments, description, topology
+from vmib_manager.graph import render
+from vmib_manager.topology import HostStates
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "packaging" / "docs"
+EXAMPLES = ROOT / "manager" / "examples"
+PAGES = {path.name: path for path in (ROOT / "README.md", *sorted(DOCS.glob("*.md")))}
+SCHEMA = ROOT / "manager" / "vmib_manager" / "vmib.xsd"
+XS = "{http://www.w3.org/2001/XMLSchema}"
+TOP = ("agent/", "manager/", "mibs/", "packaging/", "tests/", ".cache/")
+
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+SPAN = re.compile(r"`([^`\n]+)`")
+OBJECT = re.compile(r"\bvmib[A-Z]\w*")
+
+
+def text_of(page: str) -> str:
+    return PAGES[page].read_text()
+
+
+def prose(page: str) -> str:
+    """A page without its blocks of code."""
+    return FENCE.sub("", text_of(page))
+
+
+def fences(page: str, language: str) -> list[str]:
+    return [body for name, body in FENCE.findall(text_of(page)) if name == language]
+
+
+def command_lines(page: str) -> list[list[str]]:
+    """The words of each command in blocks for a shell."""
+    lines = "\n".join(fences(page, "sh")).replace("\\\n", " ").splitlines()
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def mentions(page: str) -> Iterator[list[str]]:
+    """The words of code in running text and in blocks that nobody runs."""
+    code = SPAN.findall(prose(page))
+    code += [line for block in fences(page, "text") for line in block.splitlines()]
+    for text in code:
+        yield text.split()
+
+
+def parsers_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    return {
+        name: made
+        for action in parser._actions
+        if isinstance(action, argparse._SubParsersAction)
+        for name, made in action.choices.items()
+    }
+
+
+def options_of(parser: argparse.ArgumentParser) -> set[str]:
+    found = {option for action in parser._actions for option in action.option_strings}
+    return found.union(*map(options_of, parsers_of(parser).values()))
+
+
+def check_mention(words: list[str], parser: argparse.ArgumentParser) -> None:
+    """Sub-commands are those of the parser, options those of the sub-command."""
+    while words and (known := parsers_of(parser)) and re.fullmatch(r"[a-z][a-z-]*", words[0]):
+        assert words[0] in known, words
+        parser, words = known[words[0]], words[1:]
+    for word in words:
+        if word.startswith("--"):
+            assert word in options_of(parser), words
+
+
+PROGRAMS = {"vmib": arguments.parser(), "vmib-agent": agent_commands._parser()}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_files_of_the_tree(page: str) -> None:
+    for target in LINK.findall(text_of(page)):
+        if not re.match(r"https?:", target):
+            assert (PAGES[page].parent / target.partition("#")[0]).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_paths_that_are_named_exist(page: str) -> None:
+    for span in SPAN.findall(prose(page)):
+        if span.startswith(TOP) and not span.startswith(".cache/"):
+            assert (ROOT / span).exists(), span
+        if re.fullmatch(r"[\w-]+\.xml", span) and span not in ("real.xml", "virtual.xml"):
+            assert (EXAMPLES / span).exists(), span
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_to_be_run_are_taken(page: str) -> None:
+    for words in command_lines(page):
+        words = words[: words.index("||")] if "||" in words else words
+        if words[0] in PROGRAMS:
+            PROGRAMS[words[0]].parse_args(words[1:])
+        if words[0] == "make":
+            assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        for word in words[1:]:
+            if word.endswith(".xml"):
+                assert (EXAMPLES / word).exists(), word
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_in_running_text_have_these_words_and_options(page: str) -> None:
+    for words in mentions(page):
+        if words and words[0] in PROGRAMS:
+            check_mention(words[1:], PROGRAMS[words[0]])
+
+
+def test_an_option_that_stands_alone_is_one_of_the_programs() -> None:
+    known = set().union(*map(options_of, PROGRAMS.values())) | {"--out"}
+    for page in PAGES:
+        for words in mentions(page):
+            if words and words[0].startswith("--"):
+                assert words[0] in known, (page, words)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_objects_of_the_mib_are_spelled_as_there(page: str) -> None:
+    known = set(OBJECT.findall((ROOT / "mibs" / "VMIB-MIB.txt").read_text()))
+    assert objects.vmibLinkTable.name in known
+    assert set(OBJECT.findall(text_of(page))) <= known
+
+
+def test_the_reference_has_every_element_and_attribute_of_the_schema() -> None:
+    text = text_of("xml.md")
+    spans = {span for each in SPAN.findall(text) for span in re.split(r"[ =]", each)}
+    schema = ElementTree.parse(SCHEMA).getroot()
+    elements = {element.get("name") for element in schema.iter(f"{XS}element")}
+    attributes = {attribute.get("name") for attribute in schema.iter(f"{XS}attribute")}
+    assert len(elements) > 20
+    assert len(attributes) > 50
+    assert {f"<{name}>" for name in elements} - spans == set()
+    assert attributes - spans == set()
+    values = {value.get("value") for value in schema.iter(f"{XS}enumeration")}
+    assert values - spans == set()
+
+
+def test_the_reference_has_no_element_that_the_schema_lacks() -> None:
+    schema = ElementTree.parse(SCHEMA).getroot()
+    elements = {f"<{element.get('name')}>" for element in schema.iter(f"{XS}element")}
+    assert set(re.findall(r"<[a-z]+>", text_of("xml.md"))) <= elements
+
+
+def test_xml_of_the_readme_is_that_of_the_examples() -> None:
+    real, virtual = fences("README.md", "xml")
+    for text, file in ((real, "two-machines-real.xml"), (virtual, "two-machines-virtual.xml")):
+        assert (EXAMPLES / file).read_text().endswith(text)
+
+
+def test_python_of_the_pages_uses_what_there_is() -> None:
+    import vmib_manager
+
+    for page in PAGES:
+        for block in fences(page, "python"):
+            for node in ast.walk(ast.parse(block)):
+                if isinstance(node, ast.ImportFrom) and node.module == "vmib_manager":
+                    assert {name.name for name in node.names} <= set(vmib_manager.__all__)
+
+
+def test_the_picture_is_what_is_drawn_of_the_grid_in_sync() -> None:
+    model = description.load(EXAMPLES / "grid-real.xml", EXAMPLES / "grid-virtual.xml")
+    found = {
+        host.id: HostStates(frozenset(machine.name for machine in host.machines))
+        for host in model.real.hosts
+    }
+    drawn = render(topology.graph(model, found), "svg")
+    assert (DOCS / "topology.svg").read_text() == drawn, (
+        "copy what `make demo` writes: cp out/topology.svg packaging/docs/"
+    )
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_are_short_and_their_lines_fit(page: str) -> None:
+    lines = text_of(page).splitlines()
+    assert len(lines) <= 200
+    for line in lines:
+        assert len(line) <= 100 or line.startswith("|"), line
