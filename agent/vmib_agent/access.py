@@ -6,6 +6,7 @@ with authentication and privacy, so every write has both.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,13 +18,14 @@ from .users import Role
 
 @dataclass(frozen=True, slots=True)
 class Subtrees:
-    """A view: a set of subtrees, in order."""
+    """A view: a set of subtrees, in order, none inside another."""
 
     roots: tuple[Oid, ...] = ()
 
     def includes(self, oid: Oid) -> bool:
         """Whether an instance lies in one of the subtrees."""
-        return any(oid[: len(root)] == root for root in self.roots)
+        before = bisect_right(self.roots, oid)
+        return before > 0 and oid[: len(self.roots[before - 1])] == self.roots[before - 1]
 
     def following(self, oid: Oid) -> Oid | None:
         """The first subtree that starts after this OID."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import struct
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,6 +27,10 @@ from .view import ABSENT
 NEVER = bytes(8)
 """DateAndTime that stands for no time."""
 
+OperCells = Mapping[str, Any]
+"""The read-only cells of a row by field; `sync` and `last_error` are told without them."""
+
+_SYNC = ("sync", "last_error")
 _ROW_TABLES = frozenset({"vmibProbeTable", *(table.name for table in CONFIGURATION)})
 
 
@@ -87,9 +92,10 @@ class Cells:
     def __init__(self, host: HostView) -> None:
         self._host = host
         self._lookups_of: Inventory | None = None
+        self._vif_counts: tuple[int, Counter[int]] = (-1, Counter())
         self._uuids: dict[str, int] = {}
         self._numbers: dict[tuple[str, int], r.VifKey] = {}
-        self._oper: Mapping[str, Callable[[Key], Any]] = {
+        self._oper: Mapping[str, Callable[[Key], OperCells | None]] = {
             "vmibPifTable": self._pif,
             "vmibVmTable": self._vm,
             "vmibVmLookupTable": self._vm_lookup,
@@ -98,7 +104,6 @@ class Cells:
             "vmibAddrTable": self._addr,
             "vmibShapeOperTable": self._shape,
             "vmibLinkOperTable": self._link,
-            "vmibDomainTable": self._domain,
             "vmibSwitchTable": self._switch,
             "vmibRouteTable": self._route,
             "vmibFilterTable": self._filter,
@@ -164,13 +169,21 @@ class Cells:
             if column.syntax.convention == "RowStatus":
                 return r.RowStatus.active
             return getattr(row, column.field)
+        if column.field in _SYNC:
+            return self._sync(table.augments or table.name, key)[_SYNC.index(column.field)]
         make = self._oper.get(table.name)
         found = None if make is None else make(key)
-        return ABSENT if found is None else getattr(found, column.field)
+        return ABSENT if found is None else found[column.field]
 
     def scalar(self, scalar: Scalar) -> Any:
         """The Python value of a scalar."""
         return self._scalars[scalar.name]()
+
+    def _sync(self, table: str, key: Key) -> tuple[Any, Any]:
+        """How a row is; no counter need be read for that."""
+        if self._host.rows.row(table, key) is None:
+            return ABSENT, ABSENT
+        return self._host.sync(RowKey(table, key))
 
     def _digest(self) -> bytes:
         intent, inventory = self._host.state.intent, self._host.rows.inventory
@@ -197,81 +210,80 @@ class Cells:
     def _transaction(self, index: int) -> Transaction | None:
         return next((txn for txn in self._transactions() if txn.index == index), None)
 
-    def _pif(self, key: Key) -> r.PifOper | None:
+    def _pif(self, key: Key) -> OperCells | None:
         pif = self._host.pifs.get(key[0])
         if pif is None:
             return None
-        return r.PifOper(
-            name=pif.name,
-            speed=pif.speed_kbps,
-            mac_address=pif.mac,
-            mtu=min(pif.mtu, 65535),
-            oper_status=_status(pif.oper_up),
-        )
+        return {
+            "name": pif.name,
+            "speed": pif.speed_kbps,
+            "mac_address": pif.mac,
+            "mtu": min(pif.mtu, 65535),
+            "oper_status": _status(pif.oper_up),
+        }
 
-    def _vm(self, key: Key) -> r.VmOper | None:
+    def _vm(self, key: Key) -> OperCells | None:
         if self._host.rows.row("vmibVmTable", key) is None:
             return None
         guest = self._host.rows.inventory.vms.get(r.VmKey(*key))
-        vifs = sum(1 for vif in self._host.rows.keys("vmibVifTable") if vif[0] == key[0])
         presence = guest.presence.value if guest is not None else "absent"
-        return r.VmOper(presence=r.VmPresence[presence], vif_count=vifs)
+        return {"presence": r.VmPresence[presence], "vif_count": self._vifs_of()[key[0]]}
 
-    def _vm_lookup(self, key: Key) -> r.VmLookupOper | None:
+    def _vifs_of(self) -> Counter[int]:
+        """How many interfaces each machine has."""
+        if self._vif_counts[0] != self._host.version:
+            vifs = self._host.rows.keys("vmibVifTable")
+            self._vif_counts = self._host.version, Counter(vif[0] for vif in vifs)
+        return self._vif_counts[1]
+
+    def _vm_lookup(self, key: Key) -> OperCells | None:
         found = self._lookups()[0].get(key[0])
-        return None if found is None else r.VmLookupOper(vm_lookup_index=found)
+        return None if found is None else {"vm_lookup_index": found}
 
-    def _vif_lookup(self, key: Key) -> r.VifLookupOper | None:
+    def _vif_lookup(self, key: Key) -> OperCells | None:
         found = self._lookups()[1].get((key[0], key[1]))
         if found is None:
             return None
-        return r.VifLookupOper(vm_index=found.vm_index, vif_index=found.vif_index)
+        return {"vm_index": found.vm_index, "vif_index": found.vif_index}
 
-    def _vif(self, key: Key) -> r.VifOper | None:
+    def _vif(self, key: Key) -> OperCells | None:
         if self._host.rows.row("vmibVifTable", key) is None:
             return None
         facts = self._host.rows.inventory.vifs.get(r.VifKey(*key))
-        sync, error = self._host.sync(RowKey("vmibVifTable", key))
         present = facts is not None and bool(facts.device)
-        return r.VifOper(
-            number=facts.number if facts else -1,
-            oper_status=_status(facts.up) if facts and present else r.OperStatus.notPresent,
-            if_index=facts.if_index if facts else 0,
-            host_name=facts.device if facts else "",
-            sync=sync,
-            last_error=error,
-        )
+        return {
+            "number": facts.number if facts else -1,
+            "oper_status": _status(facts.up) if facts and present else r.OperStatus.notPresent,
+            "if_index": facts.if_index if facts else 0,
+            "host_name": facts.device if facts else "",
+        }
 
-    def _addr(self, key: Key) -> r.AddrOper | None:
+    def _addr(self, key: Key) -> OperCells | None:
         if self._host.rows.row("vmibAddrTable", key) is None:
             return None
-        sync, error = self._host.sync(RowKey("vmibAddrTable", key))
-        return r.AddrOper(origin=r.AddrOrigin.configured, sync=sync, last_error=error)
+        return {"origin": r.AddrOrigin.configured}
 
-    def _shape(self, key: Key) -> r.ShapeOper | None:
+    def _shape(self, key: Key) -> OperCells | None:
         if self._host.rows.row("vmibShapeTable", key) is None:
             return None
         vif, direction = r.VifKey(key[0], key[1]), r.Direction(key[2])
         reading = Reading()
         if facts_of(self._host.rows, vif) is not None:
             reading = self._host.readings.shape(vif, direction)
-        return r.ShapeOper(**self._operational(RowKey("vmibShapeTable", key), reading))
+        return self._operational(RowKey("vmibShapeTable", key), reading)
 
-    def _link(self, key: Key) -> r.LinkOper | None:
+    def _link(self, key: Key) -> OperCells | None:
         if self._host.rows.row("vmibLinkTable", key) is None:
             return None
         vif = r.VifKey(key[0], key[1])
         reading = Reading()
         if facts_of(self._host.rows, vif) is not None:
             reading = self._host.readings.link(vif, key[3], key[4])
-        return r.LinkOper(**self._operational(RowKey("vmibLinkTable", key), reading))
+        return self._operational(RowKey("vmibLinkTable", key), reading)
 
-    def _operational(self, row: RowKey, reading: Reading) -> dict[str, Any]:
-        sync, error = self._host.sync(row)
+    def _operational(self, row: RowKey, reading: Reading) -> OperCells:
         values: Operational = reading.values
         return {
-            "sync": sync,
-            "last_error": error,
             "applied": date_and_time(self._host.applied(row)),
             "mechanism": reading.mechanism,
             "rate": values.rate,
@@ -293,85 +305,54 @@ class Cells:
             "discontinuity": reading.discontinuity,
         }
 
-    def _domain(self, key: Key) -> r.DomainOper | None:
-        if self._host.rows.row("vmibDomainTable", key) is None:
-            return None
-        sync, error = self._host.sync(RowKey("vmibDomainTable", key))
-        return r.DomainOper(sync=sync, last_error=error)
-
-    def _switch(self, key: Key) -> r.SwitchOper | None:
+    def _switch(self, key: Key) -> OperCells | None:
         row = self._host.rows.row("vmibSwitchTable", key)
         if row is None:
             return None
-        sync, error = self._host.sync(RowKey("vmibSwitchTable", key))
         if_index, up, ports = self._host.switch_facts(row.name)
-        return r.SwitchOper(
-            oper_status=_status(up) if if_index else r.OperStatus.notPresent,
-            if_index=if_index,
-            port_count=ports,
-            sync=sync,
-            last_error=error,
-        )
+        return {
+            "oper_status": _status(up) if if_index else r.OperStatus.notPresent,
+            "if_index": if_index,
+            "port_count": ports,
+        }
 
-    def _route(self, key: Key) -> r.RouteOper | None:
+    def _route(self, key: Key) -> OperCells | None:
         if self._host.rows.row("vmibRouteTable", key) is None:
             return None
-        sync, error = self._host.sync(RowKey("vmibRouteTable", key))
-        return r.RouteOper(delivery=r.RouteDelivery.kernel, sync=sync, last_error=error)
+        return {"delivery": r.RouteDelivery.kernel}
 
-    def _filter(self, key: Key) -> r.FilterOper | None:
+    def _filter(self, key: Key) -> OperCells | None:
         if self._host.rows.row("vmibFilterTable", key) is None:
             return None
-        sync, error = self._host.sync(RowKey("vmibFilterTable", key))
         packets, octets, since = self._host.readings.filter(key[0], key[1])
-        return r.FilterOper(
-            packets=packets, octets=octets, discontinuity=since, sync=sync, last_error=error
-        )
+        return {"packets": packets, "octets": octets, "discontinuity": since}
 
-    def _txn(self, key: Key) -> Any:
+    def _txn(self, key: Key) -> OperCells | None:
         txn = self._transaction(key[0])
         if txn is None:
             return None
         left = 0.0 if txn.deadline is None else max(txn.deadline - _boot_time(), 0.0)
-        return _TxnCells(
-            action=r.TxnAction.none,
-            state=txn.state,
-            confirm_timeout=txn.confirm_timeout,
-            idle_timeout=txn.idle_timeout,
-            time_left=math.ceil(left),
-            owner=txn.owner,
-            description=txn.description,
-            changes=txn.changes,
-            errors=len(txn.errors),
-            opened=date_and_time(txn.opened),
-            closed=date_and_time(txn.closed),
-            row_status=r.RowStatus.active,
-        )
+        return {
+            "action": r.TxnAction.none,
+            "state": txn.state,
+            "confirm_timeout": txn.confirm_timeout,
+            "idle_timeout": txn.idle_timeout,
+            "time_left": math.ceil(left),
+            "owner": txn.owner,
+            "description": txn.description,
+            "changes": txn.changes,
+            "errors": len(txn.errors),
+            "opened": date_and_time(txn.opened),
+            "closed": date_and_time(txn.closed),
+            "row_status": r.RowStatus.active,
+        }
 
-    def _txn_error(self, key: Key) -> r.TxnErrorOper | None:
+    def _txn_error(self, key: Key) -> OperCells | None:
         txn = self._transaction(key[0])
         if txn is None or not 1 <= key[1] <= len(txn.errors):
             return None
         error = txn.errors[key[1] - 1]
-        return r.TxnErrorOper(object=error.object, stage=error.stage, message=error.message[:255])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _TxnCells:
-    """All readable columns of vmibTxnTable."""
-
-    action: r.TxnAction
-    state: r.TxnState
-    confirm_timeout: int
-    idle_timeout: int
-    time_left: int
-    owner: str
-    description: str
-    changes: int
-    errors: int
-    opened: bytes
-    closed: bytes
-    row_status: r.RowStatus
+        return {"object": error.object, "stage": error.stage, "message": error.message[:255]}
 
 
 def _boot_time() -> float:

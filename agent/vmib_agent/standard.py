@@ -136,13 +136,15 @@ class Objects:
             return reader()
         return Missing(instance=any(oid[:n] in self._columns for n in range(len(oid) + 1)))
 
-    def get_next(self, oid: Oid) -> VarBind | None:
+    def following(self, oid: Oid) -> Oid | None:
         """The first instance after this OID, or None."""
         position = bisect_right(self._order, oid)
-        if position == len(self._order):
-            return None
-        found = self._order[position]
-        return VarBind(found, self._instances[found]())
+        return self._order[position] if position < len(self._order) else None
+
+    def get_next(self, oid: Oid) -> VarBind | None:
+        """The first instance after this OID and its value, or None."""
+        found = self.following(oid)
+        return None if found is None else VarBind(found, self._instances[found]())
 
     def set(self, varbinds: Sequence[VarBind], principal: str) -> None:
         """Refused."""
@@ -164,17 +166,14 @@ class Merged:
 
     def get_next(self, oid: Oid) -> VarBind | None:
         """The first instance of either after this OID, or None."""
-        found = self._standard.get_next(oid)
-        if found is not None and not self._own_between(oid, found.oid):
-            return found
-        other = self._own.get_next(oid)
-        if found is None or (other is not None and other.oid < found.oid):
-            return other
-        return found
-
-    def _own_between(self, after: Oid, before: Oid) -> bool:
-        """Whether the agent's own objects can have an instance between two OIDs."""
-        return any(start < before and after < end for start, end in self._spans)
+        following = self._standard.following(oid)
+        for start, end in self._spans:
+            if oid < end and (following is None or start < following):
+                found = self._own.get_next(oid)
+                if found is not None and (following is None or found.oid < following):
+                    return found
+                break
+        return self._standard.get_next(oid)
 
     def prepare(self, varbinds: Sequence[VarBind], principal: str) -> PreparedSet:
         """The first half of `set`; raises `SetRefused`."""

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 
 from .findings import Finding, error, warning
 from .model import Host, Machine, Model
-from .seen import Names
+from .seen import Names, SeenVm
 
 
 def check_presence(model: Model, names: Mapping[str, Names]) -> list[Finding]:
@@ -21,9 +21,12 @@ def check_presence(model: Model, names: Mapping[str, Names]) -> list[Finding]:
     }
     for host in model.real.hosts:
         if host.id in names:
+            seen = names[host.id]
+            known = {vm.name: (index, vm) for index, vm in seen.vms.items() if vm.present}
+            macs = _macs(seen)
             for machine in host.machines:
                 used = machine.name in model.attachments
-                for finding in _of_machine(host, machine, names[host.id], where):
+                for finding in _of_machine(host, machine, known, macs, where):
                     found.append(finding if used else _lighter(finding))
     return sorted(found, key=lambda finding: finding.source)
 
@@ -32,10 +35,22 @@ def _lighter(finding: Finding) -> Finding:
     return warning(finding.source, finding.message, finding.way_out)
 
 
+def _macs(names: Names) -> dict[int, dict[int, str]]:
+    """MAC addresses by vmibVmIndex and the machine's own number of the interface."""
+    macs: dict[int, dict[int, str]] = {}
+    for key, vif in names.vifs.items():
+        if vif.number >= 0:
+            macs.setdefault(key.vm_index, {})[vif.number] = vif.mac
+    return macs
+
+
 def _of_machine(
-    host: Host, machine: Machine, names: Names, where: Mapping[str, str]
+    host: Host,
+    machine: Machine,
+    known: Mapping[str, tuple[int, SeenVm]],
+    macs_by_vm: Mapping[int, Mapping[int, str]],
+    where: Mapping[str, str],
 ) -> Iterator[Finding]:
-    known = {vm.name: (index, vm) for index, vm in names.vms.items() if vm.present}
     if machine.name not in known:
         message = f"the agent of {host.id} reports no machine {machine.name}"
         yield error(machine.source, message, _way_out(machine.name, known, where))
@@ -44,11 +59,7 @@ def _of_machine(
     if machine.uuid and machine.uuid != vm.uuid:
         message = f"{machine.name} has the UUID {vm.uuid} on {host.id}, not {machine.uuid}"
         yield error(machine.source, message, "correct the file, or start the machine that is meant")
-    macs = {
-        vif.number: vif.mac
-        for key, vif in names.vifs.items()
-        if key.vm_index == index and vif.number >= 0
-    }
+    macs = macs_by_vm.get(index, {})
     for wanted in machine.vifs:
         if wanted.number not in macs:
             listed = ", ".join(map(str, sorted(macs))) or "none"

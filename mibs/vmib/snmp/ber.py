@@ -243,9 +243,7 @@ def encode_varbinds(varbinds: Iterable[VarBind]) -> bytes:
 
 def varbinds_size(varbinds: Iterable[VarBind]) -> int:
     """The octets of these varbinds in a VarBindList."""
-    return sum(
-        len(tlv(SEQUENCE, encode_oid(oid) + encode_value(value))) for oid, value in varbinds
-    )
+    return sum(len(tlv(SEQUENCE, encode_oid(oid) + encode_value(value))) for oid, value in varbinds)
 
 
 def header(data: bytes, at: int, end: int) -> tuple[int, int, int]:
@@ -366,8 +364,20 @@ def _oid(data: bytes, start: int, stop: int) -> Oid:
         raise DecodeError(error.reason, start + error.offset) from None
 
 
-@lru_cache(maxsize=4096)  # 1.5 us become 0.3: peers are asked for the same instances again
+_ONE_OCTET_EACH = bytes(range(0x80))
+
+
 def _parsed_oid(octets: bytes) -> Oid:
+    """Most end in sub-identifiers of one octet, which differ; what is before them recurs."""
+    end = len(octets.rstrip(_ONE_OCTET_EACH)) + 1
+    oid = _parsed_start(octets[:end]) + tuple(octets[end:])
+    if len(oid) > MAX_SUBIDS:
+        raise DecodeError(f"an OID of more than {MAX_SUBIDS} sub-identifiers", 0)
+    return oid
+
+
+@lru_cache(maxsize=4096)
+def _parsed_start(octets: bytes) -> Oid:
     subids: list[int] = []
     subid = 0
     for at, octet in enumerate(octets):
@@ -382,8 +392,6 @@ def _parsed_oid(octets: bytes) -> Oid:
                 raise DecodeError(f"a sub-identifier above {MAX_SUBID}", at)
     if subid or not subids:
         raise DecodeError("an OID that is empty or ends inside a sub-identifier", 0)
-    if len(subids) >= MAX_SUBIDS:
-        raise DecodeError(f"an OID of more than {MAX_SUBIDS} sub-identifiers", 0)
     first, *rest = subids
     arc = min(first // 40, 2)
     second = first - 40 * arc
