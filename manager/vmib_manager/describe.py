@@ -36,9 +36,9 @@ class Describer:
         self._labels = labels
 
     def machine(self, index: int) -> str:
-        """A machine by its vmibVmIndex."""
+        """A machine by its vmibVmIndex; one that is not known by its number."""
         vm = self._names.vms.get(index)
-        return f"machine {index}" if vm is None else visible(vm.name)
+        return f"#{index}" if vm is None else visible(vm.name)
 
     def vif(self, vm: int, index: int) -> str:
         """An interface as `machine:number`."""
@@ -47,9 +47,9 @@ class Describer:
         return f"{self.machine(vm)}:{number}"
 
     def pif(self, index: int) -> str:
-        """A physical interface by its ifIndex."""
+        """A physical interface by its ifIndex; one that is not known by its number."""
         pif = self._names.pifs.get(index)
-        return f"interface {index}" if pif is None else visible(pif.name)
+        return f"#{index}" if pif is None else visible(pif.name)
 
     def domain(self, index: int) -> str:
         """A domain by its index."""
@@ -68,7 +68,8 @@ class Describer:
         """What a row is about, such as `link web:0 to 10.2.0.1`."""
         match table.name:
             case "vmibVmTable":
-                return f"machine {self.machine(key[0])}"
+                unknown = key[0] not in self._names.vms and row is not None
+                return f"machine {visible(row.name) if unknown else self.machine(key[0])}"
             case "vmibVifTable":
                 return f"vif {self.vif(*key)}"
             case "vmibAddrTable":
