@@ -44,8 +44,8 @@ GUESTS_PER_TICK = 8
 """Guests whose addresses and routes are compared in one tick."""
 RETRY_TICKS = 10
 """Ticks between two attempts at what failed outside a SET."""
-FIREWALL_TICKS = 5
-"""Ticks between two comparisons of the packet filter, which announces no changes."""
+RULES_SHARE = 0.02
+"""How much of the time comparing the packet filter, which announces no changes, may take."""
 
 
 def clock() -> Now:
@@ -79,6 +79,7 @@ class Host:
         self._is_due = True
         self._is_unsaved = False
         self._renewed: set[str] = set()
+        self._rules_from = 0.0
         self._ticks = 0
         self._version = 0
         self.epoch = 0
@@ -487,8 +488,11 @@ class Host:
         first = self._ticks * GUESTS_PER_TICK % max(len(guests), 1)
         chosen = [*guests, *guests][first : first + min(GUESTS_PER_TICK, len(guests))]
         self._note_drift(self._reconciler.look_at_network(chosen))
-        if self._ticks % FIREWALL_TICKS == 0:
+        began = self.uptime()
+        if began >= self._rules_from:
             self._note_drift(self._reconciler.look_at_rules())
+            ended = self.uptime()
+            self._rules_from = ended + (ended - began) / RULES_SHARE
 
     def _note_drift(self, changes: Mapping[RowKey, bool]) -> None:
         """Tell of rows that began (True) or ceased (False) to drift."""

@@ -436,6 +436,28 @@ def test_drift_of_a_link_is_told_and_mended_by_a_transaction_without_changes(
     assert agent.host.out_of_sync() == 0
 
 
+def test_rules_are_compared_at_every_look_as_long_as_that_is_quick(
+    agent: FakeAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, seconds = agent.kernel.read_rules, 0.01
+    looked = []
+
+    def slow_read() -> Any:
+        looked.append(agent.now)
+        agent.now += seconds
+        return read()
+
+    monkeypatch.setattr(agent.host._kernel.firewall, "read", slow_read)
+    for _ in range(10):
+        agent.wait()
+    assert len(looked) == 10
+    seconds = 0.1
+    looked.clear()
+    for _ in range(21):
+        agent.wait()
+    assert 3 <= len(looked) <= 5
+
+
 def test_a_host_route_that_a_stranger_removed_is_mended_by_the_next_set(agent: FakeAgent) -> None:
     agent.set(*route(1))
     agent.kernel.stacks[""] = type(agent.kernel.stacks[""])()
