@@ -149,11 +149,12 @@ def _cleanup(options: argparse.Namespace) -> None:
 
 def _check(options: argparse.Namespace) -> None:
     chosen = _configuration(options)
-    print(f"listen: {', '.join(map(str, chosen.listen))}")
+    print(f"listen: {', '.join(map(str, chosen.listen)) or 'nowhere'}")
     print(f"state directory: {chosen.state_directory}")
     print(f"hypervisor driver: {chosen.hypervisor.driver}")
     print(f"SNMPv2c: {'read-only' if chosen.v2c else 'off'}")
     print(f"notification targets: {len(chosen.notifications)}")
+    print(f"AgentX master: {chosen.agentx.address if chosen.agentx.enabled else 'off'}")
 
 
 def _user_add(options: argparse.Namespace) -> None:

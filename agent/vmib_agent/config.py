@@ -21,6 +21,8 @@ from .logs import LEVELS
 DEFAULT_PATH = Path("/etc/vmib/agent.toml")
 DRIVERS = ("netns",)
 
+_UNIX_PATH_OCTETS = 107
+
 Network = IPv4Network | IPv6Network
 
 
@@ -80,8 +82,22 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentxConfig:
+    """Whether to be a subagent, and of which master: a UNIX socket or a TCP port.
+
+    `timeout` in seconds; of two subagents for one subtree the lower `priority` wins.
+    """
+
+    enabled: bool = False
+    address: Path | Endpoint = Path("/var/agentx/master")
+    timeout: int = 5
+    priority: int = 127
+    allow_remote: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
-    """The whole configuration."""
+    """The whole configuration. `listen` may only be empty where AgentX is enabled."""
 
     listen: tuple[Endpoint, ...] = (Endpoint("127.0.0.1", 161), Endpoint("::1", 161))
     state_directory: Path = Path("/var/lib/vmib")
@@ -91,6 +107,7 @@ class Config:
     limits: Limits = Limits()
     v2c: Communities | None = None
     notifications: tuple[Target, ...] = ()
+    agentx: AgentxConfig = AgentxConfig()
 
 
 def parse_endpoint(text: str) -> Endpoint:
@@ -141,7 +158,10 @@ def parse(text: str, name: str = "agent.toml") -> Config:
     except tomllib.TOMLDecodeError as error:
         raise ConfigRefused(f"{name}: {error}") from None
     try:
-        return Config(**_section(document, "", _TOP))
+        config = Config(**_section(document, "", _TOP))
+        if not config.listen and not config.agentx.enabled:
+            raise ValueRefused("listen", [], "a list that is not empty, unless agentx.enabled")
+        return config
     except ValueRefused as refused:
         raise ConfigRefused(f"{name}: {refused}") from None
 
@@ -206,10 +226,10 @@ def _network(name: str, value: Any) -> Network:
         raise ValueRefused(name, value, f"a network such as 192.0.2.0/24 ({error})") from None
 
 
-def _some(read: _Reader) -> _Reader:
+def _some(read: _Reader, least: int = 1) -> _Reader:
     def read_all(name: str, value: Any) -> tuple[Any, ...]:
-        if not isinstance(value, list) or not value:
-            raise ValueRefused(name, value, "a list that is not empty")
+        if not isinstance(value, list) or len(value) < least:
+            raise ValueRefused(name, value, "a list that is not empty" if least else "a list")
         return tuple(read(name, item) for item in value)
 
     return read_all
@@ -250,8 +270,41 @@ def _limits(name: str, value: Any) -> Limits:
     return Limits(**_section(value, name, {"max_varbinds_per_set": _whole(1, 4096)}))
 
 
+def _yes_or_no(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueRefused(name, value, "true or false")
+    return value
+
+
+def _master(name: str, value: Any) -> Path | Endpoint:
+    text = _text(name, value)
+    if text.startswith("tcp:"):
+        return parse_endpoint(text.removeprefix("tcp:"))
+    if not text.startswith("/") or len(text.encode()) > _UNIX_PATH_OCTETS:
+        allowed = f"an absolute path of at most {_UNIX_PATH_OCTETS} octets, or tcp:ADDRESS:PORT"
+        raise ValueRefused(name, value, allowed)
+    return Path(text)
+
+
+def _agentx(name: str, value: Any) -> AgentxConfig:
+    readers = {
+        "enabled": _yes_or_no,
+        "address": _master,
+        "timeout": _whole(1, 255),
+        "priority": _whole(1, 255),
+        "allow_remote": _yes_or_no,
+    }
+    section = AgentxConfig(**_section(value, name, readers))
+    address = section.address
+    is_remote = isinstance(address, Endpoint) and not ip_address(address.host).is_loopback
+    if is_remote and not section.allow_remote:
+        allowed = f"loopback, unless {name}.allow_remote = true: AgentX is not authenticated"
+        raise ValueRefused(f"{name}.address", str(address), allowed)
+    return section
+
+
 _TOP: Mapping[str, _Reader] = {
-    "listen": _some(_endpoint),
+    "listen": _some(_endpoint, 0),
     "state_directory": _absolute,
     "log_level": _one_of(tuple(LEVELS)),
     "system": _system,
@@ -259,4 +312,5 @@ _TOP: Mapping[str, _Reader] = {
     "limits": _limits,
     "v2c": _v2c,
     "notifications": _notifications,
+    "agentx": _agentx,
 }

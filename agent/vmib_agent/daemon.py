@@ -13,7 +13,8 @@ from typing import Protocol
 from vmib import __version__
 from vmib.snmp.message import MAX_DATAGRAM
 
-from . import identity, systemd, users
+from . import agentx_link, identity, systemd, users
+from .agentx_link import Subagent
 from .config import Config
 from .durable import StateUnusable
 from .frontend import FrontEnd
@@ -79,7 +80,17 @@ def run(config: Config, make: MakeService = make_service) -> None:
     sockets = systemd.inherited_sockets() or [bind(endpoint) for endpoint in config.listen]
     loop = asyncio.new_event_loop()
     notifier = Notifier(sealer, known, config.notifications, uptime)
-    running = make(config, loop, notifier.notify, uptime)
+    subagent: Subagent | None = None
+    if config.agentx.enabled:
+        subagent = Subagent(loop, config.agentx, agentx_link.role(config.agentx))
+
+    def notify(name: str, varbinds: Iterable[VarBind]) -> None:
+        told = tuple(varbinds)
+        notifier.notify(name, told)
+        if subagent is not None:
+            subagent.notify(name, told)
+
+    running = make(config, loop, notify, uptime)
     front_end = FrontEnd(
         running.service,
         who,
@@ -93,26 +104,35 @@ def run(config: Config, make: MakeService = make_service) -> None:
     listeners = Listeners(loop, sockets, front_end.handle)
 
     def reload() -> None:
+        nonlocal known
         try:
             found = users.load_users(config.state_directory)
         except StateUnusable as refused:
             log.error(event("users-not-read", reason=refused))
             return
-        front_end.replace_users(found)
-        notifier.replace_users(found)
-        _announce(config, found, sockets)
+        known = found
+        front_end.replace_users(known)
+        notifier.replace_users(known)
+        announce()
+
+    def announce() -> None:
+        _announce(config, known, sockets, subagent)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, loop.stop)
     loop.add_signal_handler(signal.SIGHUP, reload)
     _keep_the_watchdog(loop)
-    _announce(config, known, sockets)
+    announce()
+    if subagent is not None:
+        subagent.serve(running.service, config.limits.max_varbinds_per_set, announce)
     systemd.notify("READY=1")
     try:
         loop.run_forever()
     finally:
         systemd.notify("STOPPING=1")
         listeners.close()
+        if subagent is not None:
+            loop.run_until_complete(subagent.close())
         notifier.close()
         running.close()
         loop.close()
@@ -134,13 +154,19 @@ def system_facts(config: Config, who: identity.Identity) -> SystemFacts:
 
 
 def _announce(
-    config: Config, known: Iterable[users.User], sockets: Iterable[socket.socket]
+    config: Config,
+    known: Iterable[users.User],
+    sockets: Iterable[socket.socket],
+    subagent: Subagent | None,
 ) -> None:
     names = [user.name for user in known]
     where = ", ".join(f"{host} port {port}" for host, port, *_ in map(_local, sockets))
-    status = f"{len(names)} users, listening on {where}"
-    if not names and config.v2c is None:
+    status = f"{len(names)} users, listening on {where}" if where else "not listening"
+    if where and not names and config.v2c is None:
         status = "no users, so nobody is answered; add one with: vmib-agent user add"
+    if subagent is not None:
+        state = "connected" if subagent.is_connected else "not connected"
+        status += f"; AgentX master {config.agentx.address}: {state}"
     systemd.notify(f"STATUS={status}")
     log.info(event("serving", version=__version__, users=len(names), status=status))
 

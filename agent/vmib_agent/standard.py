@@ -52,12 +52,17 @@ class Module(NamedTuple):
     description: str
 
 
+CAPABILITIES = Module(
+    (*objects.ROOT, 3, 1, 1), f"VMIB-MIB as vmib-agent {__version__} implements it"
+)
+"""vmibAgentV0 of VMIB-CAPABILITIES-MIB."""
+
 MODULES: Sequence[Module] = (
     Module((1, 3, 6, 1, 6, 3, 1), "The MIB module for SNMP entities (RFC 3418)"),
     Module((1, 3, 6, 1, 6, 3, 10, 3, 1, 1), "SNMP-FRAMEWORK-MIB (RFC 3411)"),
     Module((1, 3, 6, 1, 6, 3, 11, 3, 1, 1), "SNMP-MPD-MIB (RFC 3412)"),
     Module((1, 3, 6, 1, 6, 3, 15, 2, 1, 1), "SNMP-USER-BASED-SM-MIB, counters (RFC 3414)"),
-    Module((*objects.ROOT, 3, 1, 1), f"VMIB-MIB as vmib-agent {__version__} implements it"),
+    CAPABILITIES,
 )
 
 

@@ -297,3 +297,8 @@ def test_a_wrong_configuration_has_its_own_exit_status(tmp_path: Path) -> None:
     said = command("check-config", "--config", str(file), directory=tmp_path)
     assert said.returncode == 0
     assert "listen: 192.0.2.1:1161" in said.stdout
+    assert "AgentX master: off" in said.stdout
+    file.write_text('listen = []\n[agentx]\nenabled = true\naddress = "tcp:127.0.0.1:705"\n')
+    said = command("check-config", "--config", str(file), directory=tmp_path)
+    assert "listen: nowhere" in said.stdout
+    assert "AgentX master: 127.0.0.1:705" in said.stdout

@@ -9,6 +9,7 @@ import pytest
 
 from vmib.errors import ValueRefused
 from vmib_agent.config import (
+    AgentxConfig,
     Communities,
     Config,
     ConfigRefused,
@@ -43,6 +44,13 @@ max_varbinds_per_set = 64
 community = "look"
 sources = ["192.0.2.0/24", "2001:db8::/32"]
 
+[agentx]
+enabled = true
+address = "tcp:192.0.2.7:705"
+timeout = 9
+priority = 100
+allow_remote = true
+
 [[notifications.targets]]
 address = "192.0.2.9:162"
 user = "traps"
@@ -74,7 +82,15 @@ def test_every_key_is_read() -> None:
             Target(Endpoint("192.0.2.9", 162), user="traps"),
             Target(Endpoint("2001:db8::9", 162), community="ears"),
         ),
+        agentx=AgentxConfig(True, Endpoint("192.0.2.7", 705), 9, 100, True),
     )
+
+
+def test_an_agent_may_listen_nowhere_when_it_is_a_subagent() -> None:
+    config = parse("listen = []\n[agentx]\nenabled = true")
+    assert config.listen == ()
+    assert config.agentx == AgentxConfig(True, Path("/var/agentx/master"))
+    assert parse('[agentx]\naddress = "tcp:[::1]:705"').agentx.address == Endpoint("::1", 705)
 
 
 @pytest.mark.parametrize(
@@ -85,8 +101,17 @@ def test_every_key_is_read() -> None:
         ("[limits]\nrows = 1", "allowed: limits.max_varbinds_per_set"),
         ("[[notifications.targets]]\nhost = 1", "notifications.targets.host"),
         ("limits = 5", "limits: 5 is not allowed; allowed: a table"),
-        ("listen = []", "a list that is not empty"),
-        ('listen = "127.0.0.1:161"', "a list that is not empty"),
+        ("listen = []", "a list that is not empty, unless agentx.enabled"),
+        ("listen = []\n[agentx]\nenabled = false", "unless agentx.enabled"),
+        ("[agentx]\nenabled = 1", "agentx.enabled: 1 is not allowed; allowed: true or false"),
+        ('[agentx]\naddress = "agentx"', "an absolute path of at most 107 octets, or tcp:"),
+        (f'[agentx]\naddress = "/{"x" * 107}"', "at most 107 octets"),
+        ('[agentx]\naddress = "tcp:localhost:705"', "in numbers"),
+        ('[agentx]\naddress = "tcp:192.0.2.1:705"', "agentx.allow_remote = true"),
+        ("[agentx]\ntimeout = 0", "1 to 255"),
+        ("[agentx]\npriority = 256", "1 to 255"),
+        ('[agentx]\nmaster = "x"', "allowed: agentx.enabled, agentx.address"),
+        ('listen = "127.0.0.1:161"', "allowed: a list"),
         ('listen = ["localhost:161"]', "in numbers"),
         ('listen = ["::1:161"]', "[IPV6-ADDRESS]:PORT"),
         ('listen = ["127.0.0.1:0"]', "ADDRESS:PORT"),

@@ -30,6 +30,7 @@ PURE = (
     "vmib_agent/agentx.py",
     "vmib_agent/agentx_codec.py",
     "vmib_agent/agentx_fields.py",
+    "vmib_agent/agentx_session.py",
     "vmib_agent/classifier.py",
     "vmib_agent/desired.py",
     "vmib_agent/device_tree.py",
