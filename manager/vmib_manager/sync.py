@@ -8,9 +8,9 @@ with Manager(model.real, credentials) as manager:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
 
 from vmib.errors import VmibError
 
@@ -24,6 +24,8 @@ from .pending import Ended
 from .plan import Plan
 from .status import Deviation, HostStatus
 from .verification import Verification
+
+T = TypeVar("T")
 
 
 class Manager:
@@ -49,8 +51,22 @@ class Manager:
 
     def __enter__(self) -> Self:
         self._runner.__enter__()
-        self._manager = self._runner.run(self._started())
+        self._manager = self._run(self._started())
         return self
+
+    def _run(self, step: Coroutine[Any, Any, T]) -> T:
+        """Run a step to its end.
+
+        Its result is kept apart from its task: asyncio describes the task in words when it takes
+        the handler of SIGINT back, and a whole plan in words takes longer than the step.
+        """
+        outcome: list[T] = []
+
+        async def kept() -> None:
+            outcome.append(await step)
+
+        self._runner.run(kept())
+        return outcome[0]
 
     async def _started(self) -> AsyncManager:
         manager = AsyncManager(
@@ -64,47 +80,47 @@ class Manager:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._runner.run(self._manager.__aexit__(kind, error, trace))
+        self._run(self._manager.__aexit__(kind, error, trace))
         self._runner.close()
 
     def plan(self, model: Model) -> Plan:
         """What has to change for the hosts to be as the model says."""
-        return self._runner.run(self._manager.plan(model))
+        return self._run(self._manager.plan(model))
 
     def plan_to_clear(self) -> Plan:
         """What has to change for the hosts to have no configuration."""
-        return self._runner.run(self._manager.plan_to_clear())
+        return self._run(self._manager.plan_to_clear())
 
     def apply(
         self, plan: Plan, options: Options | None = None, tell: Tell | None = None
     ) -> ApplyResult:
         """Carry a plan out on all hosts, or on none."""
-        return self._runner.run(self._manager.apply(plan, options, tell))
+        return self._run(self._manager.apply(plan, options, tell))
 
     def verify(self, model: Model) -> Verification:
         """Whether the hosts are as the model says."""
-        return self._runner.run(self._manager.verify(model))
+        return self._run(self._manager.verify(model))
 
     def status(self) -> dict[str, HostStatus]:
         """How each host and its agent are."""
-        return self._runner.run(self._manager.status())
+        return self._run(self._manager.status())
 
     def diff(self) -> tuple[dict[str, list[Deviation]], dict[str, VmibError]]:
         """Where hosts do not do what they are told, and the hosts that cannot be asked."""
-        return self._runner.run(self._manager.diff())
+        return self._run(self._manager.diff())
 
     def confirm(self) -> dict[str, Ended]:
         """Make the commits final that await confirmation."""
-        return self._runner.run(self._manager.confirm())
+        return self._run(self._manager.confirm())
 
     def abort(self) -> dict[str, Ended]:
         """Take back transactions that are open or await confirmation."""
-        return self._runner.run(self._manager.abort())
+        return self._run(self._manager.abort())
 
     def discover(self) -> tuple[dict[str, FoundHost], dict[str, VmibError]]:
         """What agents report of their hosts and machines, and the hosts that cannot be asked."""
-        return self._runner.run(self._manager.discover())
+        return self._run(self._manager.discover())
 
     def topology(self, model: Model) -> Graph:
         """The picture of a model, coloured by the state that the agents report."""
-        return self._runner.run(self._manager.topology(model))
+        return self._run(self._manager.topology(model))
