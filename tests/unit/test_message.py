@@ -54,6 +54,10 @@ def v3_messages(draw: st.DrawFn) -> message.V3Message:
     )
 
 
+LONGER_IN_PYASN1 = {-(1 << bits) for bits in (7, 15, 23, 31)}
+"""Integers before which pyasn1 writes a needless octet, against X.690 section 8.3.2."""
+
+
 def outcome(datagram: bytes) -> message.CommunityMessage | message.V3Message | DecodeError:
     try:
         return message.decode_message(datagram)
@@ -94,7 +98,9 @@ def test_pyasn1_reads_what_is_written_and_writes_the_same(community: bytes, pdu:
     found, rest = decoder.decode(octets, asn1Spec=v2c.Message())
     assert rest == b""
     assert bytes(found["community"]) == community
-    assert encoder.encode(found) == octets
+    numbers = {pdu.request_id, *(value.value for _, value in pdu.varbinds)}
+    if LONGER_IN_PYASN1.isdisjoint(numbers):
+        assert encoder.encode(found) == octets
 
 
 @given(st.one_of(v3_messages().map(lambda m: message.encode_v3(m)[0])), st.data())
