@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,11 @@ from .seen import Names
 from .visible import visible
 from .xmlload import NAMESPACE, DescriptionRefused, Problem
 
+_AGENT = re.compile(
+    r"(?P<host>[^=]+)="
+    r"(?:(?:\[(?P<bracketed>[^]]+)\]|(?P<plain>[^:[]+))(?::(?P<port>[0-9]{1,5}))?"
+    r"|(?P<ipv6>[^[:]*:[^[]*:[^[]*))"
+)
 _NO_CABLES = " Agents do not know what joins their hosts: add switches and cables. "
 
 
@@ -64,19 +70,17 @@ class FoundHost:
 def parse_agent(text: str, user: str) -> tuple[str, AgentAddress]:
     """Host id and agent from `ID=ADDRESS[:PORT]`; IPv6 addresses stand in brackets with a port."""
     allowed = "a real file, or ID=ADDRESS[:PORT] such as host1=192.0.2.1:161"
-    host, equals, rest = text.partition("=")
-    if not equals or not host:
+    matched = _AGENT.fullmatch(text)
+    if matched is None:
         raise ValueRefused("agent", text, allowed)
-    place, port = rest, str(SNMP_PORT)
-    if rest.startswith("["):
-        place, _, after = rest[1:].partition("]")
-        port = after.removeprefix(":") or port
-    elif rest.count(":") == 1:
-        place, _, port = rest.partition(":")
-    if not port.isdecimal() or not 1 <= int(port) <= 65535:
+    place = matched["bracketed"] or matched["plain"] or matched["ipv6"]
+    port = int(matched["port"] or SNMP_PORT)
+    if not 1 <= port <= 65535:
         raise ValueRefused("agent", text, allowed)
     try:
-        return host, AgentAddress(parse_address(place, "agent"), int(port), user, host)
+        return matched["host"], AgentAddress(
+            parse_address(place, "agent"), port, user, matched["host"]
+        )
     except ValueRefused:
         raise ValueRefused("agent", text, allowed) from None
 
