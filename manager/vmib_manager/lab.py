@@ -22,11 +22,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from pyroute2.netlink.exceptions import NetlinkError
-
 from vmib.errors import ValueRefused
 
-from . import lab_access, lab_agents, lab_spec, lab_wires, namespaces, private_files, processes
+from . import lab_access, lab_agents, lab_spec, namespaces, private_files, processes
 from .client import Client
 from .credentials_file import Entry
 from .lab_agents import Starting
@@ -80,7 +78,7 @@ def up(spec: LabSpec, progress: Progress = lambda _: None) -> tuple[str, ...]:
                 progress(f"lab {spec.name}: taking back what was made")
             finally:
                 _take_back(spec.name, made)
-            if isinstance(error, OSError | NetlinkError):
+            if isinstance(error, OSError):
                 raise NotMade(spec.name, str(error)) from error
             raise
     if not made.things:
@@ -147,6 +145,8 @@ class _Made:
 
 
 def _make(spec: LabSpec, made: _Made, progress: Progress) -> None:
+    from . import lab_wires  # it loads pyroute2, which takes a third of the time of all else
+
     paths = lab_spec.paths(spec.name)
     if made.fresh:
         private_files.make_directory(paths.directory)

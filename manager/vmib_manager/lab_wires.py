@@ -47,8 +47,19 @@ Made = Callable[[str], None]
 """Is told of each thing that was missing, of a namespace before it is made."""
 
 
+@contextmanager
+def _refusals_as_os_errors() -> Iterator[None]:
+    """What leaves this module is no error of pyroute2: who makes no lab does not load that."""
+    try:
+        yield
+    except NetlinkError as refused:
+        code, text = refused.args
+        raise OSError(code, text) from refused
+
+
+@_refusals_as_os_errors()
 def lay_hosts(spec: LabSpec, made: Made) -> None:
-    """Make what is missing of the switch, the hosts and the cables between them."""
+    """Make what is missing of the switch, the hosts and the cables between them; raises OSError."""
     switch = lab_spec.namespace(spec.name, SWITCH)
     _namespace(switch, _SWITCH_SYSCTLS, (_SWITCH_BRIDGE,), made)
     for host in spec.hosts:
@@ -62,8 +73,9 @@ def lay_hosts(spec: LabSpec, made: Made) -> None:
     _plug(switch, _SWITCH_BRIDGE, ports)
 
 
+@_refusals_as_os_errors()
 def lay_machines(lab: str, host: HostSpec, made: Made) -> None:
-    """Make what is missing of a host's machines and their interfaces."""
+    """Make what is missing of a host's machines and their interfaces; raises OSError."""
     name = lab_spec.namespace(lab, host.id)
     with _netlink(name) as wires:
         links = _links(wires)
