@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import ip_interface, ip_network
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ from vmib.rows import (
     VifAdminStatus,
     VifKey,
 )
+from vmib.smi import IpAddress
 
 from . import network
 from .inventory import Rows, VifFacts
@@ -80,6 +82,11 @@ class Wish:
     owners: Mapping[str, tuple[RowKey, ...]] = field(default_factory=dict)
     """Subject of the network (a device, a bridge, a guest's UUID, "" for the host) -> rows."""
     waiting: frozenset[RowKey] = frozenset()
+
+
+@lru_cache(maxsize=65_536)
+def _interface(address: IpAddress, prefix: int) -> network.Interface:
+    return ip_interface((address, prefix))
 
 
 def wish(rows: Rows, device_names: Mapping[int, str]) -> Wish:
@@ -199,7 +206,7 @@ class _Network:
                 self.waiting.add(RowKey("vmibAddrTable", key))
                 continue
             self._owned(facts.uuid, "vmibAddrTable", key)
-            interface = ip_interface((key[3], addr.prefix_length))
+            interface = _interface(key[3], addr.prefix_length)
             found = self.addresses.setdefault(facts.uuid, set())
             found.add(network.Address(facts.number, interface))
 

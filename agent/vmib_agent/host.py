@@ -27,7 +27,7 @@ from .kernel import ChangeFailed, HostKernel
 from .logs import event, log
 from .network_kernel import Pif
 from .notices import Notices, Send
-from .ports import Guest, Hypervisor, Presence
+from .ports import Guest, Hypervisor
 from .prepared import PreparedChange
 from .readings import Readings
 from .reconciler import Infeasible, Plan, Reconciler, shaped_vifs
@@ -38,7 +38,7 @@ from .statefile import StateFile, StateUnreadable
 from .target import ifb_name
 from .transactions import Decision, Event
 from .view import View
-from .world import KnownVif, KnownVm, Problem, World
+from .world import Problem, World
 
 GUESTS_PER_TICK = 8
 """Guests whose addresses and routes are compared in one tick."""
@@ -268,16 +268,8 @@ class Host:
         """What SETs are judged by beside the state."""
         inventory = self.rows.inventory
         return World(
-            vms={
-                key[0]: KnownVm(guest.uuid, guest.name, guest.presence is Presence.RUNNING)
-                for key, guest in inventory.vms.items()
-            },
-            vifs={
-                (key[0], key[1]): KnownVif(
-                    facts.mac, facts.number, facts.mtu or None, facts.running
-                )
-                for key, facts in inventory.vifs.items()
-            },
+            vms=inventory.known_vms,
+            vifs=inventory.known_vifs,
             capabilities=self.facts.capabilities,
             mode=self.mode,
             feasible=self._feasible,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from vmib.rows import Direction, Shape, ShapeKey, Vif, VifKey, Vm, VmKey
 
 from .ports import Guest, Presence
 from .state import Indexes, Intent, Key
+from .world import KnownVif, KnownVm
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Device:
     master: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: what follows from the fields is found once
 class Inventory:
     """What is there now, by vmibVmIndex and by (vmibVmIndex, vmibVifIndex)."""
 
@@ -55,6 +57,22 @@ class Inventory:
             "vmibShapeTable": [
                 ShapeKey(*vif, direction) for vif in self.vifs for direction in Direction
             ],
+        }
+
+    @cached_property
+    def known_vms(self) -> Mapping[int, KnownVm]:
+        """The machines as SETs are judged by (`world.World`)."""
+        return {
+            key[0]: KnownVm(guest.uuid, guest.name, guest.presence is Presence.RUNNING)
+            for key, guest in self.vms.items()
+        }
+
+    @cached_property
+    def known_vifs(self) -> Mapping[tuple[int, int], KnownVif]:
+        """The interfaces as SETs are judged by (`world.World`)."""
+        return {
+            (key[0], key[1]): KnownVif(facts.mac, facts.number, facts.mtu or None, facts.running)
+            for key, facts in self.vifs.items()
         }
 
     def by_device(self) -> Mapping[str, VifKey]:

@@ -18,6 +18,7 @@ LEAVING_GROUP = 0x76F1
 
 _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO = 3, 4, 18
 _IFLA_IFALIAS, _IFLA_GROUP, _IFLA_EXT_MASK = 20, 27, 29
+_DEVICE = frozenset({_IFLA_IFNAME, _IFLA_MTU, _IFLA_IFALIAS, _IFLA_GROUP})
 _SKIP_STATS = 8
 _IFF_UP = 1
 _IFINFO = struct.Struct("=BxHiII")
@@ -49,7 +50,7 @@ def decode_device(body: bytes) -> Device | None:
     family, _, index, _, _ = _IFINFO.unpack_from(body)
     if family:
         return None
-    found = dict(attributes(memoryview(body)[_IFINFO.size :]))
+    found = dict(attributes(memoryview(body)[_IFINFO.size :], _DEVICE))
     alias = found.get(_IFLA_IFALIAS, b"").decode("utf-8", "replace")
     (group,) = _U32.unpack(found.get(_IFLA_GROUP, bytes(4)))
     (mtu,) = _U32.unpack(found.get(_IFLA_MTU, bytes(4)))

@@ -18,9 +18,9 @@ from typing import Any
 from vmib.errors import VmibError
 from vmib.rows import KEYS, ROWS, TxnErrorStage, TxnState
 from vmib.schema import TABLES
-from vmib.smi import Column, Kind
+from vmib.smi import Column, Kind, Table
 
-from .state import Indexes, Intent, State, Transaction, TxnError
+from .state import Indexes, Intent, Key, State, Transaction, TxnError
 
 FORMAT = 1
 NAME = "state.json"
@@ -67,6 +67,7 @@ class StateFile:
     """The state file of one agent, in a directory that only the agent can enter."""
 
     def __init__(self, directory: Path) -> None:
+        self._encoder = _Encoder()
         self.path = directory / NAME
         self.previous = directory / PREVIOUS
 
@@ -87,7 +88,7 @@ class StateFile:
 
     def save(self, state: State) -> None:
         """Write the state; raises `OSError` (full disk, read-only) and then nothing has changed."""
-        data = encode(state)
+        data = self._encoder.encode(state)
         if not self.path.exists():
             write_atomically(self.path, data)
             return
@@ -110,9 +111,7 @@ class StateFile:
 
 def encode(state: State) -> bytes:
     """The file's contents for a state."""
-    body = json.dumps(_state_to_json(state), separators=(",", ":"), sort_keys=True)
-    checksum = hashlib.sha256(body.encode()).hexdigest()
-    return f'{{"format":{FORMAT},"sha256":"{checksum}","state":{body}}}\n'.encode()
+    return _Encoder().encode(state)
 
 
 def decode(data: bytes) -> State:
@@ -120,30 +119,98 @@ def decode(data: bytes) -> State:
     document = json.loads(data)
     if document["format"] != FORMAT:
         raise ValueError(f"format {document['format']}, this agent reads {FORMAT}")
-    body = json.dumps(document["state"], separators=(",", ":"), sort_keys=True)
+    body = _json(document["state"])
     if hashlib.sha256(body.encode()).hexdigest() != document["sha256"]:
         raise ValueError("checksum does not match")
     return _state_from_json(document["state"])
 
 
-def _state_to_json(state: State) -> dict[str, Any]:
-    current = state.current
-    keep = current is not None and current.before is not None
-    return {
-        "spin_lock": state.spin_lock,
-        "intent": _intent_to_json(state.intent),
-        "vms": dict(state.indexes.vms),
-        "vifs": [[uuid, mac, index] for (uuid, mac), index in state.indexes.vifs.items()],
-        "next_vm": state.indexes.next_vm,
-        "generation": state.generation,
-        "last_change": state.last_change,
-        "last_change_by": state.last_change_by,
-        "current": _transaction_to_json(current) if current is not None and keep else None,
-        "history": [_transaction_to_json(txn) for txn in state.history],
-        "history_size": state.history_size,
-        "notify_enable": sorted(state.notify_enable),
-        "notify_min_interval": state.notify_min_interval,
-    }
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), sort_keys=True)
+
+
+def _object(members: Mapping[str, str]) -> str:
+    """A JSON object whose values are JSON already, as `_json` would write it."""
+    return "{" + ",".join(f"{_json(name)}:{text}" for name, text in sorted(members.items())) + "}"
+
+
+class _Encoder:
+    """Writes one state after the other, and anew only those tables that differ from the last one.
+
+    Rows never change, they are only replaced: while a table is kept here its `id` stands for it.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Mapping[Key, Any], str]] = {}
+        self._used: dict[int, tuple[Mapping[Key, Any], str]] = {}
+
+    def encode(self, state: State) -> bytes:
+        """The file's contents for a state."""
+        self._used = {}
+        body = self._state(state)
+        self._known = self._used
+        checksum = hashlib.sha256(body.encode()).hexdigest()
+        return f'{{"format":{FORMAT},"sha256":"{checksum}","state":{body}}}\n'.encode()
+
+    def _state(self, state: State) -> str:
+        current = state.current
+        keep = current is not None and current.before is not None
+        members = {
+            "spin_lock": state.spin_lock,
+            "vms": dict(state.indexes.vms),
+            "vifs": [[uuid, mac, index] for (uuid, mac), index in state.indexes.vifs.items()],
+            "next_vm": state.indexes.next_vm,
+            "generation": state.generation,
+            "last_change": state.last_change,
+            "last_change_by": state.last_change_by,
+            "history_size": state.history_size,
+            "notify_enable": sorted(state.notify_enable),
+            "notify_min_interval": state.notify_min_interval,
+        }
+        texts = {name: _json(value) for name, value in members.items()}
+        texts["intent"] = self._intent(state.intent)
+        texts["current"] = self._transaction(current) if current is not None and keep else "null"
+        texts["history"] = f"[{','.join(map(self._transaction, state.history))}]"
+        return _object(texts)
+
+    def _intent(self, intent: Intent) -> str:
+        return _object({name: self._rows(TABLES[name], rows) for name, rows in intent.items()})
+
+    def _rows(self, table: Table, rows: Mapping[Key, Any]) -> str:
+        known = self._known.get(id(rows))
+        text = _rows_text(table, rows) if known is None else known[1]
+        self._used[id(rows)] = rows, text
+        return text
+
+    def _transaction(self, txn: Transaction) -> str:
+        members = {
+            "index": txn.index,
+            "owner": txn.owner,
+            "state": int(txn.state),
+            "confirm_timeout": txn.confirm_timeout,
+            "idle_timeout": txn.idle_timeout,
+            "description": txn.description,
+            "opened": txn.opened,
+            "closed": txn.closed,
+            "changes": txn.changes,
+            "errors": [[list(e.object), int(e.stage), e.message] for e in txn.errors],
+            "wall_deadline": txn.wall_deadline,
+        }
+        texts = {name: _json(value) for name, value in members.items()}
+        texts["before"] = "null" if txn.before is None else self._intent(txn.before)
+        return _object(texts)
+
+
+def _rows_text(table: Table, rows: Mapping[Key, Any]) -> str:
+    return _json(
+        [
+            [
+                [_to_json(c, v) for c, v in zip(table.index, key, strict=True)],
+                {c.field: _to_json(c, getattr(row, c.field)) for c in table.writable},
+            ]
+            for key, row in rows.items()
+        ]
+    )
 
 
 def _state_from_json(body: Mapping[str, Any]) -> State:
@@ -164,20 +231,6 @@ def _state_from_json(body: Mapping[str, Any]) -> State:
         notify_enable=frozenset(body["notify_enable"]),
         notify_min_interval=int(body["notify_min_interval"]),
     )
-
-
-def _intent_to_json(intent: Intent) -> dict[str, Any]:
-    document: dict[str, Any] = {}
-    for name, rows in intent.items():
-        table = TABLES[name]
-        document[name] = [
-            [
-                [_to_json(c, v) for c, v in zip(table.index, key, strict=True)],
-                {c.field: _to_json(c, getattr(row, c.field)) for c in table.writable},
-            ]
-            for key, row in rows.items()
-        ]
-    return document
 
 
 def _intent_from_json(document: Mapping[str, Any]) -> Intent:
@@ -209,23 +262,6 @@ def _from_json(column: Column, value: Any) -> Any:
     if column.syntax.enum is not None:
         return column.syntax.enum(value)
     return value
-
-
-def _transaction_to_json(txn: Transaction) -> dict[str, Any]:
-    return {
-        "index": txn.index,
-        "owner": txn.owner,
-        "state": int(txn.state),
-        "confirm_timeout": txn.confirm_timeout,
-        "idle_timeout": txn.idle_timeout,
-        "description": txn.description,
-        "opened": txn.opened,
-        "closed": txn.closed,
-        "changes": txn.changes,
-        "errors": [[list(e.object), int(e.stage), e.message] for e in txn.errors],
-        "before": None if txn.before is None else _intent_to_json(txn.before),
-        "wall_deadline": txn.wall_deadline,
-    }
 
 
 def _transaction_from_json(body: Mapping[str, Any]) -> Transaction:

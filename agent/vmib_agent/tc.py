@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -120,14 +120,17 @@ def _u64(kind: int, value: int) -> bytes:
     return attr(kind, value.to_bytes(8, sys.byteorder))
 
 
-def attributes(data: bytes | memoryview) -> Iterator[tuple[int, bytes]]:
-    """The attributes in a buffer, as (type without flags, payload)."""
+def attributes(
+    data: bytes | memoryview, wanted: Container[int] | None = None
+) -> Iterator[tuple[int, bytes]]:
+    """The attributes in a buffer, as (type without flags, payload); all, or those wanted."""
     offset, end = 0, len(data)
     while offset + 4 <= end:
         length, kind = _ATTR.unpack_from(data, offset)
         if length < 4 or offset + length > end:
             raise ValueError(f"attribute of {length} octets at {offset} of {end}")
-        yield kind & 0x3FFF, bytes(data[offset + 4 : offset + length])
+        if wanted is None or kind & 0x3FFF in wanted:
+            yield kind & 0x3FFF, bytes(data[offset + 4 : offset + length])
         offset += length + (-length % 4)
 
 

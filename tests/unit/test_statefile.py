@@ -88,6 +88,19 @@ def test_the_state_before_is_kept(tmp_path: Path) -> None:
     assert decode((tmp_path / "state.previous.json").read_bytes()) == FULL
 
 
+def test_what_a_save_has_in_common_with_the_last_one_is_written_alike(tmp_path: Path) -> None:
+    file = StateFile(tmp_path)
+    file.save(FULL)
+    shapes = {"vmibShapeTable": {SHAPE: Shape(rate=2000)}}
+    assert FULL.current is not None
+    current = replace(FULL.current, before=FULL.intent)
+    after = replace(FULL, intent={**FULL.intent, **shapes}, current=current)
+    for state in (after, FULL, replace(after, current=None), FULL):
+        file.save(state)
+        assert file.path.read_bytes() == encode(state)
+        assert file.load() == state
+
+
 @given(st.data())
 def test_a_damaged_file_is_refused_and_never_guessed(data: st.DataObject) -> None:
     good = encode(FULL)
