@@ -7,8 +7,8 @@ The agent answers by itself, too, so that every question can be put both ways.
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +32,12 @@ from ..netns.hosts import PORT, Host, host
 
 MASTER_PORT = 1261
 DIRECT, SNMPD = PORT, MASTER_PORT
+RATE, RATE2 = "vmibShapeRate.1.1.2", "vmibShapeRate.2.1.2"
+LOST_ROUTE = (
+    *("vmibRouteNextHop.0.1.4.10.9.0.0.16.0", "x", "C0000201"),
+    *("vmibRouteRowStatus.0.1.4.10.9.0.0.16.0", "i", "4"),
+)
+"""A row that passes every test, and whose next hop the kernel finds unreachable."""
 
 
 def dotted(name: str) -> str:
@@ -88,26 +94,44 @@ class Both:
         return (self.host.directory / "agent.log").read_text()
 
 
+def set_directly(agent: Both, *words: str) -> None:
+    """A SET that the agent takes itself."""
+    assert "Error" not in agent.ask("snmpset", *words, port=DIRECT)
+
+
+def put(agent: Both, *words: str) -> tuple[str, str]:
+    """A SET through snmpd: the reason why it failed and the object that it names, or nothing."""
+    said = agent.ask("snmpset", *words)
+    reason = re.search(r"Reason: \(?(\w+)", said)
+    failed = re.search(r"Failed object: (\S+)", said)
+    assert reason or " = " in said, said
+    return (reason[1] if reason else "", failed[1] if failed else "")
+
+
+def rates(agent: Both) -> tuple[str, int | None]:
+    """The rate to machine 1 as the MIB has it, and as the kernel."""
+    return agent.value(RATE), agent.host.rate("vif1.0")
+
+
 @contextmanager
 def both(
-    count: int = 2, timeout: int = 5, more: str = "", through: str = "", limits: str = ""
+    place: Path, timeout: int = 5, more: str = "", through: Path | None = None, limits: str = ""
 ) -> Iterator[Both]:
-    """A host with `count` machines, its agent, and snmpd with `more` configuration.
+    """A host with two machines, its agent, and snmpd with `more` configuration in `place`.
 
-    The agent goes to the socket `through`, or straight to snmpd.
+    The agent goes to the socket `through`, or straight to snmpd. Each waits `timeout` seconds
+    for the other.
     """
-    with tempfile.TemporaryDirectory() as place:
-        socket_path = through or f"{place}/master/agentx"
-        settings = f'{limits}[agentx]\nenabled = true\naddress = "{socket_path}"\n'
-        settings += f"timeout = {timeout}\n"
-        with host(count, settings) as made:
-            master = Master(Path(place) / "master", MASTER_PORT, made.name, timeout, more)
-            found = Both(made, master)
-            try:
-                found.start()
-                yield found
-            finally:
-                master.end()
+    socket_path = through or place / "master" / "agentx"
+    settings = f'{limits}[agentx]\nenabled = true\naddress = "{socket_path}"\n'
+    with host(2, f"{settings}timeout = {timeout}\n") as made:
+        master = Master(place / "master", MASTER_PORT, made.name, timeout, more)
+        found = Both(made, master)
+        try:
+            found.start()
+            yield found
+        finally:
+            master.end()
 
 
 class Relay:
@@ -117,12 +141,12 @@ class Relay:
     whether it is passed on; it may take its time.
     """
 
-    def __init__(self, path: str, master: Callable[[], str]) -> None:
+    def __init__(self, path: Path, master: Path) -> None:
         self.rule: Callable[[str, PduType], bool] = lambda _, __: True
         self.heard: list[tuple[str, PduType, int]] = []
         self._master = master
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.bind(path)
+        self._listener.bind(str(path))
         self._listener.listen()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -140,7 +164,7 @@ class Relay:
                 agent, _ = self._listener.accept()
                 master = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
                 try:
-                    master.connect(self._master())
+                    master.connect(str(self._master))
                 except OSError:
                     agent.close()
                     continue

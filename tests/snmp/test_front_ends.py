@@ -199,8 +199,10 @@ DIFFERENT = {
 
 
 @pytest.fixture(scope="module")
-def agent() -> Iterator[Both]:
-    with both(limits=f"[limits]\nmax_varbinds_per_set = {MAX_VARBINDS}\n") as made:
+def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
+    with both(
+        tmp_path_factory.mktemp("both"), limits=f"[limits]\nmax_varbinds_per_set = {MAX_VARBINDS}\n"
+    ) as made:
         yield made
 
 
