@@ -29,9 +29,9 @@ from vmib_agent import store
 from vmib_agent.desired import RowKey
 from vmib_agent.qdiscs import EMPTY
 from vmib_agent.service import SetRefused, VarBind
-from vmib_agent.state import Intent, State
+from vmib_agent.state import Intent, Now, State
 from vmib_agent.statefile import decode, encode
-from vmib_agent.transactions import recovered
+from vmib_agent.transactions import recovered, tick
 
 from .fake_host import FakeAgent, Faults, Killed, vb
 
@@ -137,9 +137,12 @@ class Machine(RuleBasedStateMachine):
     def under(self, wrong: Faults, action: Callable[[], None], *outcomes: State) -> bool:
         """Act with something wrong; whether the agent lived on.
 
-        If it was killed, a new one is where the dead one was, or at one of the outcomes.
+        If it was killed, a new one is where the dead one was, or at one of the outcomes, or where
+        a timeout led in the next second.
         """
-        known = [self.state, *outcomes]
+        soon = Now(*(moment + 1 for moment in self.agent.clock()))
+        timeout = tick(self.state, soon)
+        known = [self.state, *outcomes, *([timeout.state] if timeout else [])]
         given = self.agent.faults
         given.clear()
         given.kill_at, given.disk_full = wrong.kill_at, wrong.disk_full
