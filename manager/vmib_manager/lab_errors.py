@@ -49,7 +49,7 @@ class LabUnusable(LabError):
     """A lab of that name, or what is left of one, with which nothing can be done but removal."""
 
     def __init__(self, lab: str, problem: str) -> None:
-        super().__init__(f"lab {lab}: {problem}; take it down first: vmib lab down {lab}")
+        super().__init__(f"lab {lab}: {problem}; take it down first: vmib lab down --name {lab}")
         self.lab = lab
 
 

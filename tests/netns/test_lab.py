@@ -175,7 +175,7 @@ def test_a_second_up_makes_nothing_and_says_so(shared: LabSpec) -> None:
 
 def test_a_lab_of_the_same_name_from_another_description_is_refused(shared: LabSpec) -> None:
     other = replace(shared, hosts=shared.hosts[:1])
-    with pytest.raises(LabUnusable, match=f"vmib lab down {shared.name}"):
+    with pytest.raises(LabUnusable, match=f"vmib lab down --name {shared.name}"):
         lab.up(other)
     assert lab.status(shared.name).complete
 

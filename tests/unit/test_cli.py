@@ -383,3 +383,12 @@ def test_an_interrupt_is_told_and_has_its_own_status(
     assert capsys.readouterr().err == "vmib: interrupted\n"
     assert cli.main(["status", "real.xml", "--json"]) == 130
     assert document(capsys.readouterr().out)["messages"] == ["interrupted"]
+
+
+@pytest.mark.parametrize("words", [["list"], ["status"], ["down"], ["exec", "alice", "ls"]])
+def test_a_lab_is_for_root(words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert cli.main(["lab", *words]) == 1
+    assert capsys.readouterr().err == (
+        "vmib: network namespaces are for root alone; run this with sudo\n"
+    )
