@@ -188,8 +188,7 @@ class Rtnetlink:
     """Requests and events of one network namespace, that of `namespace` or the caller's."""
 
     def __init__(self, namespace: Path | None = None) -> None:
-        self._requests = in_namespace(namespace, lambda: _open(0))
-        self._events = in_namespace(namespace, lambda: _open(1))
+        self._requests, self._events = in_namespace(namespace, lambda: (_open(0), _open(1)))
         self._events.setblocking(False)
         self._sequence = 0
         self._buffer = memoryview(bytearray(_RECEIVE))
