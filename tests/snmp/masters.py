@@ -31,13 +31,17 @@ rouser read priv .1
 
 @dataclass
 class Master:
-    """snmpd with the users `admin` (everything) and `read`, in the network namespace `inside`."""
+    """snmpd with the users `admin` (everything) and `read`, in the network namespace `inside`.
+
+    `more` are lines of configuration, `also` further addresses to listen on.
+    """
 
     directory: Path
     port: int
     inside: str = ""
     timeout: int = 5
     more: str = ""
+    also: str = ""
     process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -74,7 +78,7 @@ class Master:
     def start(self) -> None:
         """Start it and wait until it listens."""
         text = CONFIGURATION.format(
-            address=f"udp:127.0.0.1:{self.port}",
+            address=f"udp:127.0.0.1:{self.port}" + self.also,
             socket=self.socket,
             timeout=self.timeout,
             more=self.more,
@@ -110,9 +114,10 @@ class Master:
         options: Sequence[str] = ("-On",),
         seconds: int = 8,
         port: int = 0,
+        where: str = "",
     ) -> str:
         """What a tool of net-snmp prints, also where it fails; secrets stay in a file."""
-        where = f"127.0.0.1:{port or self.port}"
+        where = where or f"127.0.0.1:{port or self.port}"
         command = [*self._prefix(), program, *options, "-r", "0", "-t", str(seconds), where]
         environment = os.environ | {"SNMPCONFPATH": str(self.directory / user), "MIBS": ""}
         done = subprocess.run(
