@@ -15,6 +15,7 @@ from pathlib import Path
 
 PASSPHRASES = ("auth pass phrase", "priv pass phrase")
 START_SECONDS = 10.0
+USERS = ("admin", "read", "vmib-admin", "vmib-shape", "vmib-read")
 
 CONFIGURATION = """\
 agentaddress {address}
@@ -31,7 +32,8 @@ rouser read priv .1
 
 @dataclass
 class Master:
-    """snmpd with the users `admin` (everything) and `read`, in the network namespace `inside`.
+    """snmpd in the network namespace `inside`, with `USERS`: `admin` may do everything, `read` read
+    everything, the others nothing unless `more` says so.
 
     `more` are lines of configuration, `also` further addresses to listen on.
     """
@@ -50,10 +52,10 @@ class Master:
         persistent.mkdir(mode=0o700)
         users = "".join(
             f'createUser {name} SHA-256 "{PASSPHRASES[0]}" AES "{PASSPHRASES[1]}"\n'
-            for name in ("admin", "read")
+            for name in USERS
         )
         (persistent / "snmpd.conf").write_text(users)
-        for name in ("admin", "read"):
+        for name in USERS:
             home = self.directory / name
             home.mkdir()
             (home / "snmp.conf").write_text(

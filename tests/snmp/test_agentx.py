@@ -20,6 +20,7 @@ import pytest
 
 from vmib import objects
 from vmib.smi import Oid
+from vmib_agent import access
 from vmib_agent.standard import CAPABILITIES
 
 from ..netns.hosts import ROOT
@@ -54,7 +55,10 @@ VMIB = "." + ".".join(map(str, objects.VMIB_MIB))
 LOCATION = ".1.3.6.1.2.1.1.6.0"
 TRAP_PORT = 1262
 COMMUNITY = "look"
-MORE = f"rwcommunity {COMMUNITY} 127.0.0.1\ntrap2sink 127.0.0.1:{TRAP_PORT} ears\n"
+DROP_IN = (ROOT / "packaging" / "snmpd" / "vmib.conf").read_text()
+MORE = f"rwcommunity {COMMUNITY} 127.0.0.1\ntrap2sink 127.0.0.1:{TRAP_PORT} ears\n" + "".join(
+    line for line in DROP_IN.splitlines(keepends=True) if not line.startswith("agentX")
+)
 BEFORE: Oid = (1, 3, 6, 1, 4, 1, 32473, 1)
 AFTER: Oid = (1, 3, 6, 1, 4, 1, 32473, 9000)
 
@@ -103,6 +107,31 @@ def test_who_may_write_is_the_master_s_business(agent: Both) -> None:
     assert agent.ask("snmpget", RATE, user="read").endswith("Gauge32: 0\n")
     assert put(agent, RATE, "u", "700") == ("", "")
     assert agent.value("vmibTxnLastChangeBy.0") == '"agentx"'
+
+
+def test_the_drop_in_has_the_views_of_the_agent_s_own_roles(agent: Both) -> None:
+    views = {
+        name: {
+            tuple(map(int, oid.strip(".").split(".")))
+            for oid in re.findall(rf"^view {name} +included (\S+)$", DROP_IN, re.MULTILINE)
+        }
+        for name in ("vmibShapeWrite", "vmibAdminWrite")
+    }
+    assert views == {
+        "vmibShapeWrite": {*access.SHAPE_WRITE.roots},
+        "vmibAdminWrite": {*access.ADMIN_WRITE.roots},
+    }
+    domain = ("vmibDomainName.5", "s", "a", "vmibDomainRowStatus.5", "i", "4")
+    assert "noAccess" in agent.ask("snmpset", RATE, "u", "5", user="vmib-read")
+    assert "noAccess" in agent.ask("snmpset", *domain, user="vmib-shape")
+    assert "Gauge32: 700" in agent.ask("snmpset", RATE, "u", "700", user="vmib-shape")
+    lock = agent.value("vmibTxnSpinLock.0")
+    words = ("vmibTxnSpinLock.0", "i", lock)
+    assert f"INTEGER: {lock}" in agent.ask("snmpset", *words, user="vmib-shape")
+    assert "STRING" in agent.ask("snmpset", *domain, user="vmib-admin")
+    assert "Gauge32: 700" in agent.ask("snmpget", RATE, user="vmib-read")
+    assert "community" not in re.sub("(?m)^#.*$", "", DROP_IN)
+    set_directly(agent, "vmibDomainRowStatus.5", "i", "6")
 
 
 def test_one_set_shapes_through_snmpd_and_the_kernel_agrees(agent: Both) -> None:
