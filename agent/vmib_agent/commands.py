@@ -31,7 +31,7 @@ exit status:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out one command; returns the exit status."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         options.command(options)
     except ConfigRefused as refused:
@@ -54,21 +54,29 @@ def _version() -> str:
     )
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The whole command line; man page and shell completion are made from it, too."""
+    whole = argparse.ArgumentParser(
         prog="vmib-agent",
         description="Serves VMIB-MIB by SNMP and keeps this host's networks as it says.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=_version())
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    whole.add_argument("--version", action="version", version=_version())
+    commands = whole.add_subparsers(metavar="COMMAND", required=True)
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
-        "--config", type=Path, metavar="FILE", help=f"default: {config.DEFAULT_PATH}, if it exists"
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help=f"the configuration (default: {config.DEFAULT_PATH}, if it exists)",
     )
     common.add_argument(
-        "--state", type=Path, metavar="DIR", help=f"default: {Config().state_directory}"
+        "--state",
+        type=Path,
+        metavar="DIR",
+        help="the state directory, in place of the configuration's "
+        f"(default: {Config().state_directory})",
     )
 
     def add(name: str, command: object, summary: str) -> argparse.ArgumentParser:
@@ -81,14 +89,19 @@ def _parser() -> argparse.ArgumentParser:
         "--listen",
         action="append",
         metavar="ADDRESS:PORT",
-        help="in place of the file's addresses; may be given again",
+        help="where to listen, in place of the configuration's addresses; may be given again",
     )
-    run.add_argument("--machines", type=Path, metavar="DIR", help="directory of the machines")
-    run.add_argument("--log-level", choices=list(LEVELS))
+    run.add_argument(
+        "--machines",
+        type=Path,
+        metavar="DIR",
+        help="the machines' directory, in place of the configuration's",
+    )
+    run.add_argument("--log-level", choices=list(LEVELS), help="in place of the configuration's")
     add("cleanup", _cleanup, "Remove from this host what the agent made there, nothing else.")
     add("check-config", _check, "Read the configuration and say what is wrong with it.")
     _add_user_commands(commands, common)
-    return parser
+    return whole
 
 
 def _add_user_commands(
@@ -106,10 +119,25 @@ def _add_user_commands(
         description=f"Add a user, or replace the one of that name. Roles: {roles}. Pass phrases "
         f"of at least {users.MIN_PASSPHRASE} characters are asked for, twice each.",
     )
-    added.add_argument("name")
-    added.add_argument("--role", required=True, choices=[role.value for role in users.Role])
-    added.add_argument("--auth", choices=list(AUTH_PROTOCOLS), default=users.DEFAULT_AUTH)
-    added.add_argument("--priv", choices=list(users.PRIV_KEY_OCTETS), default=users.DEFAULT_PRIV)
+    added.add_argument("name", metavar="NAME", help="of the user (securityName)")
+    added.add_argument(
+        "--role",
+        required=True,
+        choices=[role.value for role in users.Role],
+        help="what the user may do",
+    )
+    added.add_argument(
+        "--auth",
+        choices=list(AUTH_PROTOCOLS),
+        default=users.DEFAULT_AUTH,
+        help="authentication protocol (default: %(default)s)",
+    )
+    added.add_argument(
+        "--priv",
+        choices=list(users.PRIV_KEY_OCTETS),
+        default=users.DEFAULT_PRIV,
+        help="privacy protocol (default: %(default)s)",
+    )
     added.add_argument(
         "--passphrase-file",
         metavar="FILE",
@@ -119,7 +147,7 @@ def _add_user_commands(
     listed = actions.add_parser("list", parents=[common], help="list names, roles and protocols")
     listed.set_defaults(command=_user_list)
     removed = actions.add_parser("remove", parents=[common], help="remove a user")
-    removed.add_argument("name")
+    removed.add_argument("name", metavar="NAME", help="of the user")
     removed.set_defaults(command=_user_remove)
 
 

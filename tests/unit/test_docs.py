@@ -83,7 +83,7 @@ def check_mention(words: list[str], parser: argparse.ArgumentParser) -> None:
             assert word in options_of(parser), words
 
 
-PROGRAMS = {"vmib": arguments.parser(), "vmib-agent": agent_commands._parser()}
+PROGRAMS = {"vmib": arguments.parser(), "vmib-agent": agent_commands.parser()}
 
 
 @pytest.mark.parametrize("page", PAGES)
