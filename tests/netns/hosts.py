@@ -83,7 +83,7 @@ class Host:
         *arguments: str,
         user: str = "admin",
         check: bool = True,
-        patience: tuple[str, ...] = ("-r", "1", "-t", "5"),
+        options: tuple[str, ...] = ("-OQsU", "-r", "1", "-t", "5"),
     ) -> str:
         """What a tool of net-snmp prints; names are those of VMIB-MIB."""
         environment = {
@@ -93,7 +93,7 @@ class Host:
             "PATH": os.environ["PATH"],
         }
         scoped = [f"VMIB-MIB::{word}" if word.startswith("vmib") else word for word in arguments]
-        command = ["ip", "netns", "exec", self.name, tool, "-OQsU", *patience]
+        command = ["ip", "netns", "exec", self.name, tool, *options]
         done = subprocess.run(
             [*command, f"127.0.0.1:{PORT}", *scoped],
             env=environment,
@@ -105,9 +105,9 @@ class Host:
             raise AssertionError(done.stdout + done.stderr)
         return done.stdout + done.stderr
 
-    def set(self, *triples: str, check: bool = True, **options: Any) -> str:
-        """snmpset; the arguments are OID, type, value, again and again, and options of `snmp`."""
-        return self.snmp("snmpset", *triples, check=check, **options)
+    def set(self, *triples: str, check: bool = True, **named: Any) -> str:
+        """snmpset; the arguments are OID, type, value, again and again; others are `snmp`'s."""
+        return self.snmp("snmpset", *triples, check=check, **named)
 
     def value(self, name: str) -> str:
         """The value of one instance as snmpget prints it."""

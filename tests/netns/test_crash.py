@@ -22,7 +22,7 @@ from .hosts import Host, host
 pytestmark = [pytest.mark.netns, pytest.mark.snmp]
 
 MACHINES = 3
-IMPATIENT = ("-r", "0", "-t", "0.5")
+IMPATIENT = ("-OQsU", "-r", "0", "-t", "0.5")
 Values = dict[str, str]
 """Instances of columns and their values; of a row that does not exist, the empty text."""
 
@@ -46,7 +46,7 @@ class Writer(threading.Thread):
     def run(self) -> None:
         while True:
             triples = self._pdu()
-            self.said = self._running.set(*triples, check=False, patience=IMPATIENT)
+            self.said = self._running.set(*triples, check=False, options=IMPATIENT)
             if not self.said.startswith("vmib"):
                 return
             self.known |= self.tried
@@ -205,7 +205,7 @@ def test_a_commit_that_nobody_confirmed_is_undone_after_a_kill_at_any_moment(
         said: list[str] = []
 
         def send(pdu: list[str] = pdu, said: list[str] = said) -> None:
-            said.append(running.set(*pdu, check=False, patience=IMPATIENT))
+            said.append(running.set(*pdu, check=False, options=IMPATIENT))
 
         manager = threading.Thread(target=send)
         manager.start()

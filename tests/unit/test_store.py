@@ -39,7 +39,7 @@ from vmib.rows import (
     VmAdminState,
     VmKey,
 )
-from vmib.schema import COLUMNS, SCALARS
+from vmib.schema import COLUMNS, SCALARS, TABLES
 from vmib.smi import Tag
 from vmib.status import ErrorStatus
 from vmib_agent.numbering import discovered
@@ -210,6 +210,49 @@ def test_what_no_state_allows_is_refused_at_its_varbind(case: str) -> None:
     bad, status = STATIC[case]
     assert refusal(EMPTY, bad) == (status, 1)
     assert refusal(EMPTY, lock(5), shape("Rate", 10), bad) == (status, 3)
+
+
+KEYS: dict[str, tuple[Any, ...]] = {
+    "vmibVmTable": (1,),
+    "vmibVifTable": (1, 1),
+    "vmibAddrTable": (1, 1, V4, HOST),
+    "vmibShapeTable": (1, 1, TO),
+    "vmibLinkTable": LINK,
+    "vmibDomainTable": (1,),
+    "vmibSwitchTable": (1,),
+    "vmibRouteTable": (1, V4, NET, 24, 0),
+    "vmibFilterTable": (0, 9),
+    "vmibProbeTable": (1, 1, V4, HOST),
+    "vmibTxnTable": (1,),
+}
+CONTENTS: dict[int, int | bytes | tuple[int, ...]] = {
+    0x02: 1,
+    0x04: b"x",
+    0x05: b"",
+    0x06: (1, 3),
+    0x40: bytes(4),
+    0x41: 1,
+}
+CONTENTS |= {0x42: 1, 0x43: 1, 0x44: b"x", 0x46: 1, 0x47: 1, 0x80: b"", 0x82: b""}
+"""Every tag of an SNMP value, and contents for it."""
+
+
+@pytest.mark.parametrize("table", KEYS)
+def test_every_writable_column_takes_its_own_type_alone(table: str) -> None:
+    for column in TABLES[table].columns:
+        if not column.access.writable:
+            continue
+        for tag in CONTENTS.keys() - {column.syntax.tag}:
+            bad = vb(column.name, KEYS[table], Value(tag, CONTENTS[tag]))
+            assert refusal(EMPTY, lock(5), bad) == ("wrongType", 2)
+
+
+def test_every_writable_scalar_takes_its_own_type_alone() -> None:
+    for scalar in SCALARS.values():
+        if scalar.access.writable:
+            for tag in CONTENTS.keys() - {scalar.syntax.tag}:
+                bad = vb(scalar.name, (0,), Value(tag, CONTENTS[tag]))
+                assert refusal(EMPTY, shape("Rate", 1), bad) == ("wrongType", 2)
 
 
 def test_the_lowest_bad_varbind_is_named() -> None:
