@@ -144,9 +144,16 @@ def _add_user_commands(
         help="two lines, authentication and privacy; - for standard input",
     )
     added.set_defaults(command=_user_add)
-    listed = actions.add_parser("list", parents=[common], help="list names, roles and protocols")
+    listed = actions.add_parser(
+        "list",
+        parents=[common],
+        help="list users",
+        description="List the names of users, their roles and protocols.",
+    )
     listed.set_defaults(command=_user_list)
-    removed = actions.add_parser("remove", parents=[common], help="remove a user")
+    removed = actions.add_parser(
+        "remove", parents=[common], help="remove a user", description="Remove a user."
+    )
     removed.add_argument("name", metavar="NAME", help="of the user")
     removed.set_defaults(command=_user_remove)
 
