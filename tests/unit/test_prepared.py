@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vmib.rows import Direction, HostAgentMode, RowStatus, TxnAction, TxnState
 from vmib.schema import SCALARS
 from vmib.smi import Tag
 from vmib_agent.prepared import PreparedChange
 from vmib_agent.service import SetRefused, Value, VarBind
+from vmib_agent.state import State
 
 from .fake_host import FakeAgent, Killed, vb
 
@@ -248,3 +252,48 @@ def test_a_kill_between_any_two_steps_of_an_undo_leaves_one_state_or_the_other(
     assert agent.host.state.intent == before
     assert before in outcomes
     assert after in outcomes
+
+
+STEPS = ("test", "commit", "undo", "release", "set", "tick")
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(STEPS), st.integers(1, 2), st.integers(1, 3)), max_size=12)
+)
+def test_in_whatever_order_phases_come_disk_kernel_and_rows_agree(
+    steps: list[tuple[str, int, int]],
+) -> None:
+    """Two SETs are under way at most, one for each machine, beside those of somebody else."""
+    with tempfile.TemporaryDirectory() as place:
+        agent = FakeAgent(Path(place))
+        agent.hypervisor.start(UUIDS[0], "web", MACS[0])
+        agent.hypervisor.start(UUIDS[1], "db", MACS[1])
+        agent.start()
+        tested: dict[int, PreparedChange] = {}
+        committed: dict[int, tuple[PreparedChange, State, State]] = {}
+        for step, vm, value in steps:
+            before = agent.host.state
+            match step:
+                case "test":
+                    tested[vm] = prepare(agent, rate(value * 100, vm))
+                    assert agent.host.state is before
+                case "commit" if vm in tested:
+                    change = tested.pop(vm)
+                    change.commit()
+                    committed[vm] = (change, before, agent.host.state)
+                case "undo" if vm in committed:
+                    change, earlier, later = committed.pop(vm)
+                    if agent.host.state is later:
+                        change.undo()
+                        assert agent.host.state == earlier
+                    else:
+                        assert refused(change.undo) == ("undoFailed", 0)
+                        assert agent.host.state is before
+                case "release" if vm in committed:
+                    committed.pop(vm)[0].release()
+                case "set":
+                    agent.set(rate(value * 100, vm))
+                case "tick":
+                    agent.wait()
+            assert agent.differences() == []
+            assert agent.on_disk.intent == agent.host.state.intent
