@@ -59,8 +59,14 @@ PURE = (
     "vmib_agent/view.py",
     "vmib_manager/checks.py",
     "vmib_manager/compile.py",
+    "vmib_manager/describe.py",
+    "vmib_manager/documents.py",
     "vmib_manager/paths.py",
     "vmib_manager/plan.py",
+    "vmib_manager/plan_text.py",
+    "vmib_manager/seen.py",
+    "vmib_manager/staging.py",
+    "vmib_manager/visible.py",
 )
 
 
