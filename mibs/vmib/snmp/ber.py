@@ -359,7 +359,7 @@ def _nothing(data: bytes, start: int, stop: int) -> None:
 
 def _oid(data: bytes, start: int, stop: int) -> Oid:
     try:
-        return _parsed_oid(data[start:stop])
+        return parse_oid(data[start:stop])
     except DecodeError as error:
         raise DecodeError(error.reason, start + error.offset) from None
 
@@ -367,8 +367,11 @@ def _oid(data: bytes, start: int, stop: int) -> Oid:
 _ONE_OCTET_EACH = bytes(range(0x80))
 
 
-def _parsed_oid(octets: bytes) -> Oid:
-    """Most end in sub-identifiers of one octet, which differ; what is before them recurs."""
+def parse_oid(octets: bytes) -> Oid:
+    """The OID with these contents; raises DecodeError.
+
+    Most end in sub-identifiers of one octet, which differ; what is before them recurs.
+    """
     end = len(octets.rstrip(_ONE_OCTET_EACH)) + 1
     oid = _parsed_start(octets[:end]) + tuple(octets[end:])
     if len(oid) > MAX_SUBIDS:

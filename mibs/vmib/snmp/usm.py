@@ -102,6 +102,28 @@ def localised_key(protocol: AuthProtocol, passphrase: bytes, engine_id: bytes) -
     return localise(protocol, password_to_key(protocol, passphrase), engine_id)
 
 
+class _Encryptor:
+    """AES in CFB mode with any number of initialisation vectors, on one context.
+
+    A block of plain text that encrypts to the vector brings the context to where one made with it
+    would start: 1.2 us for 70 octets, a new context 4.3 us.
+    """
+
+    def __init__(self, aes: algorithms.AES, block: Callable[[bytes], bytes]) -> None:
+        self._block = block
+        self._update = Cipher(aes, CFB(bytes(_AES_OCTETS))).encryptor().update
+        self._stream = int.from_bytes(block(bytes(_AES_OCTETS)))
+        """What the next block of plain text is combined with."""
+
+    def encrypt(self, iv: bytes, octets: bytes) -> bytes:
+        """`octets` encrypted, with a vector of 16 octets."""
+        size = len(octets)
+        leading = (self._stream ^ int.from_bytes(iv)).to_bytes(_AES_OCTETS)
+        encrypted = self._update(leading + octets + bytes(-size % _AES_OCTETS))
+        self._stream = int.from_bytes(self._block(encrypted[-_AES_OCTETS:]))
+        return encrypted[_AES_OCTETS : _AES_OCTETS + size]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Keys:
     """A user's localised keys at one engine, with the state that every message would rebuild.
@@ -115,8 +137,8 @@ class Keys:
     priv_key: bytes | None = field(default=None, repr=False)
     _inner: _Hash = field(init=False, repr=False)
     _outer: _Hash = field(init=False, repr=False)
-    _aes: algorithms.AES | None = field(init=False, repr=False)
     _aes_block: Callable[[bytes], bytes] | None = field(init=False, repr=False)
+    _encryptor: _Encryptor | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         size = self.protocol.key_size
@@ -129,8 +151,9 @@ class Keys:
         block = None if aes is None else Cipher(aes, modes.ECB()).encryptor().update  # noqa: S305
         object.__setattr__(self, "_inner", hashlib.new(hash_name, padded.translate(_IPAD)))
         object.__setattr__(self, "_outer", hashlib.new(hash_name, padded.translate(_OPAD)))
-        object.__setattr__(self, "_aes", aes)
         object.__setattr__(self, "_aes_block", block)
+        encryptor = None if aes is None or block is None else _Encryptor(aes, block)
+        object.__setattr__(self, "_encryptor", encryptor)
 
     def digest(self, octets: bytes) -> bytes:
         """The truncated HMAC (RFC 2104, RFC 7860 section 4); padded keys are hashed only once."""
@@ -141,20 +164,23 @@ class Keys:
 
     def encrypt(self, boots: int, time: int, salt: bytes, octets: bytes) -> bytes:
         """AES-128-CFB of `octets`; `salt` is 8 octets never used before with this key."""
-        if self._aes is None:
+        if self._encryptor is None:
             raise DecryptionError("the user has no privacy key")
-        encryptor = Cipher(self._aes, CFB(_iv(boots, time, salt))).encryptor()
-        return encryptor.update(octets)
+        return self._encryptor.encrypt(_iv(boots, time, salt), octets)
 
     def decrypt(self, usm: UsmParameters, octets: bytes) -> bytes:
         """What `octets` were before; raises DecryptionError when the salt is not 8 octets."""
+        return self.decrypted(usm.boots, usm.time, usm.priv, octets)
+
+    def decrypted(self, boots: int, time: int, salt: bytes, octets: bytes) -> bytes:
+        """The inverse of `encrypt`; raises DecryptionError when the salt is not 8 octets."""
         if self._aes_block is None:
             raise DecryptionError("the user has no privacy key")
         # Each block of CFB's key stream encrypts the block of cipher text before it, so all of it
         # is one ECB call on a context made once: 1.3 us for 300 octets, a new CFB context 3.7 us.
         size = len(octets)
         blocks = -(-size // _AES_OCTETS) * _AES_OCTETS
-        stream = self._aes_block((_iv(usm.boots, usm.time, usm.priv) + octets)[:blocks])
+        stream = self._aes_block((_iv(boots, time, salt) + octets)[:blocks])
         plain = int.from_bytes(stream[:size]) ^ int.from_bytes(octets)
         return plain.to_bytes(size)
 
