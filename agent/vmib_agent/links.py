@@ -27,13 +27,14 @@ _U32 = struct.Struct("=I")
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A network device; `is_ours` says that vMIB made it."""
+    """A network device; `is_ours` says that vMIB made it, `is_up` that it is to carry packets."""
 
     index: int
     name: str
     mtu: int
     group: int
     is_ours: bool
+    is_up: bool = True
 
 
 def _name(kind: int, name: str) -> bytes:
@@ -47,7 +48,7 @@ def list_devices() -> bytes:
 
 def decode_device(body: bytes) -> Device | None:
     """Read a RTM_NEWLINK or RTM_DELLINK message; None if it is about a bridge's port."""
-    family, _, index, _, _ = _IFINFO.unpack_from(body)
+    family, _, index, flags, _ = _IFINFO.unpack_from(body)
     if family:
         return None
     found = dict(attributes(memoryview(body)[_IFINFO.size :], _DEVICE))
@@ -56,7 +57,7 @@ def decode_device(body: bytes) -> Device | None:
     (mtu,) = _U32.unpack(found.get(_IFLA_MTU, bytes(4)))
     name = found.get(_IFLA_IFNAME, b"").rstrip(b"\0").decode("utf-8", "replace")
     is_ours = group == OWN_GROUP or alias.startswith(OWN_ALIAS)
-    return Device(index, name, mtu, group, is_ours)
+    return Device(index, name, mtu, group, is_ours, bool(flags & _IFF_UP))
 
 
 def make_ifb(name: str, device: str) -> list[Request]:
@@ -70,6 +71,11 @@ def make_ifb(name: str, device: str) -> list[Request]:
         Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, made),
         Request(RTM_NEWLINK, 0, marked),
     ]
+
+
+def set_up(index: int) -> Request:
+    """The setting up of a device."""
+    return Request(RTM_NEWLINK, 0, _IFINFO.pack(0, 0, index, _IFF_UP, _IFF_UP))
 
 
 def remove_device(index: int) -> Request:

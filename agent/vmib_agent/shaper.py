@@ -164,7 +164,9 @@ class Shaper:
             case IfbStep(device, verb, ifb):
                 if verb is Verb.ADD:
                     return links.make_ifb(ifb, device)
-                return [links.remove_device(_own_index(devices, ifb))]
+                index = _own_index(devices, ifb)
+                change = verb is Verb.CHANGE
+                return [links.set_up(index) if change else links.remove_device(index)]
             case TcStep(device):
                 index = _index(devices, device)
                 return [tcrequests.tc_request(step, index, roots.get(device, {}))]

@@ -163,6 +163,7 @@ def judge(
         is_redirected=is_redirected,
         is_misdirected=bool(reading.redirects) and not is_redirected,
         ifb=ifb_owner,
+        ifb_is_down=ifb is not None and not ifb.is_up,
         to_vm_obstacles=_obstacles(vif.device, reading),
         from_vm_obstacles=from_vm_obstacles,
         hook_obstacles=hook.obstacles,

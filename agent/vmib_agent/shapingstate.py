@@ -48,7 +48,8 @@ class VifState:
 
     `to_vm` stands at the root of the device, `from_vm` at that of the ifb. `hook` is the owner of
     the device's ingress qdisc; our filter in it, or in a foreign one, sends everything to the ifb,
-    or, misdirected, to another device or none, as happens when somebody removes the ifb.
+    or, misdirected, to another device or none, as happens when somebody removes the ifb. An ifb
+    that is down drops what comes.
     """
 
     to_vm: Tree = EMPTY
@@ -59,6 +60,7 @@ class VifState:
     is_redirected: bool = False
     is_misdirected: bool = False
     ifb: Owner = Owner.NOBODY
+    ifb_is_down: bool = False
     to_vm_obstacles: tuple[Obstacle, ...] = ()
     from_vm_obstacles: tuple[Obstacle, ...] = ()
     hook_obstacles: tuple[Obstacle, ...] = ()
@@ -100,6 +102,8 @@ class _Plan:
         _refuse(actual.from_vm_obstacles + actual.hook_obstacles)
         if actual.ifb is Owner.NOBODY:
             self.makes.append(IfbStep(device, Verb.ADD, ifb))
+        elif actual.ifb_is_down:
+            self.makes.append(IfbStep(device, Verb.CHANGE, ifb))
         self.changes += diff_trees(ifb, wanted.from_vm, actual.from_vm)
         if actual.hook is Owner.NOBODY:
             self.changes.append(IngressStep(device, Verb.ADD))

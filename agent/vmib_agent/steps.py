@@ -129,7 +129,8 @@ class TcStep:
 
 @dataclass(frozen=True, slots=True)
 class IfbStep:
-    """The making (`ADD`) or removal of the ifb that shapes what comes from `device`."""
+    """The making (`ADD`), setting up (`CHANGE`) or removal of the ifb that shapes what comes from
+    `device`."""
 
     device: str
     verb: Verb
@@ -144,6 +145,8 @@ class IfbStep:
         """The step as an ip command."""
         if self.verb is Verb.DELETE:
             return f"ip link del {self.ifb}"
+        if self.verb is Verb.CHANGE:
+            return f"ip link set {self.ifb} up"
         return (
             f"ip link add {self.ifb} alias vmib:{self.device} type ifb && ip link set {self.ifb} up"
         )

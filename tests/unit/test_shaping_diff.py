@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
@@ -242,3 +243,11 @@ def test_options_a_stranger_changed_beyond_ours_are_made_new() -> None:
 
 def test_removal_of_everything_is_one_step() -> None:
     assert words(LINKED, EMPTY) == ["tc qdisc del dev vif1.0 root handle 76f0:"]
+
+
+def test_an_ifb_that_is_down_is_set_up() -> None:
+    wanted, there = VifState(from_vm=SLOW), VifState(from_vm=SLOW, ifb=Owner.VMIB)
+    hooked = replace(there, hook=Owner.VMIB, is_redirected=True)
+    assert diff({VIF: wanted}, {VIF: hooked}) == []
+    steps = diff({VIF: wanted}, {VIF: replace(hooked, ifb_is_down=True)})
+    assert [step.describe() for step in steps] == ["ip link set vmifb-1 up"]
