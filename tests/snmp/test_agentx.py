@@ -23,7 +23,7 @@ from vmib.smi import Oid
 from vmib_agent import access
 from vmib_agent.standard import CAPABILITIES
 
-from ..netns.hosts import ROOT
+from ..netns.hosts import PASSPHRASES, ROOT
 from .agentx_hosts import (
     DIRECT,
     LOST_ROUTE,
@@ -267,6 +267,37 @@ def test_a_transaction_with_a_commit_that_another_agent_fails_is_still_open(agen
     assert rates(agent) == ("0", None)
     assert put(agent, *commit) == ("", "")
     assert rates(agent) == ("700", 700)
+
+
+VIRTUAL = """\
+<virtual xmlns="urn:vmib:1">
+  <site id="a" subnet="10.1.0.0/24"><member machine="m1" address="10.1.0.1"/></site>
+  <site id="b" subnet="10.2.0.0/24"><member machine="m2" address="10.2.0.1"/></site>
+</virtual>
+"""
+
+
+def test_the_manager_does_all_its_work_through_snmpd(agent: Both, tmp_path: Path) -> None:
+    credentials, real, virtual = (
+        tmp_path / name for name in ("credentials.toml", "real.xml", "virtual.xml")
+    )
+    credentials.touch(mode=0o600)
+    auth, priv = PASSPHRASES
+    entry = f'auth = "{auth}"\npriv = "{priv}"\n'
+    credentials.write_text(f"[h1]\n{entry}[admin]\n{entry}")
+    virtual.write_text(VIRTUAL)
+
+    def vmib(*words: str) -> str:
+        program = str(Path(sys.executable).with_name("vmib"))
+        return agent.host.inside(program, *words, "--credentials", str(credentials))
+
+    vmib("discover", f"h1=127.0.0.1:{MASTER_PORT}", "--user", "admin", "-o", str(real))
+    assert "rows confirmed" in vmib("apply", str(real), str(virtual))
+    assert "10.2.0.1/24" in agent.host.in_machine(2, "ip", "address")
+    assert "VMIB-" in agent.host.rules()
+    assert "1 host verified" in vmib("verify", str(real), str(virtual))
+    assert "rows confirmed" in vmib("clear", str(real))
+    assert "VMIB-" not in agent.host.rules()
 
 
 @contextmanager
