@@ -529,13 +529,15 @@ def test_a_machine_made_anew_within_a_moment_has_its_addresses_again(agent: Fake
     assert agent.differences() == []
 
 
-def test_a_row_mended_by_a_set_is_no_longer_failed(agent: FakeAgent) -> None:
-    agent.set(rate(500), vb("vmibShapeBurst", (1, 1, TO), 1600))
+@pytest.mark.parametrize("column", ["Burst", "QueueLimit"])
+def test_a_row_mended_by_a_set_is_no_longer_failed(agent: FakeAgent, column: str) -> None:
+    agent.set(rate(500), vb(f"vmibShape{column}", (1, 1, TO), 1600))
     agent.kernel.devices["vif01"].mtu = 9000
     agent.wait()
     assert agent.sync("vmibShapeTable", 1, 1, TO) == "failed"
-    assert agent.refuses(vb("vmibShapeBurst", (1, 1, TO), 1700)) == ("inconsistentValue", 1)
-    agent.set(vb("vmibShapeBurst", (1, 1, TO), 0))
+    agent.set(rate(600, 2))
+    assert agent.refuses(vb(f"vmibShape{column}", (1, 1, TO), 1700)) == ("inconsistentValue", 1)
+    agent.set(vb(f"vmibShape{column}", (1, 1, TO), 0))
     assert agent.sync("vmibShapeTable", 1, 1, TO) == "inSync"
 
 
