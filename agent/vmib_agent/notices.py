@@ -27,6 +27,9 @@ KINDS: Mapping[str, str] = {
 }
 """Notification -> the bit of vmibNotifyEnable that lets it out."""
 
+REMEMBERED = 10_000
+"""Notifications of which is remembered when they were sent, before old ones are forgotten."""
+
 _OBJECTS = {notification.name: notification.objects for notification in objects.NOTIFICATIONS}
 
 
@@ -94,5 +97,9 @@ class Notices:
         if last is not None and now - last < min_interval:
             self.suppressed += 1
             return
+        if len(self._last) >= REMEMBERED:
+            self._last = {
+                key: sent for key, sent in self._last.items() if now - sent < min_interval
+            }
         self._last[name, about] = now
         self._send(name, varbinds)

@@ -141,7 +141,10 @@ class Reconciler:
         if not plan.changed:
             self._failed, self.is_complete = {}, True
         self._failed = {row: why for row, why in self._failed.items() if row not in plan.changed}
-        self._applied |= dict.fromkeys(plan.changed, wall)
+        there = {row for row in plan.changed if row.key in plan.rows.intent.get(row.table, {})}
+        for row in plan.changed - there:
+            self._applied.pop(row, None)
+        self._applied |= dict.fromkeys(there - plan.wish.waiting, wall)
         self._rows, self._target, self._wish = plan.rows, plan.target, plan.wish
         self._obstructed = plan.obstructed
         subjects = self._drift.subjects()

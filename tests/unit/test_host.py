@@ -13,12 +13,16 @@ from vmib.rows import (
     Direction,
     InetAddressType,
     RowStatus,
+    ShapeKey,
     StorageType,
     TxnAction,
     TxnState,
 )
+from vmib_agent.desired import RowKey
+from vmib_agent.notices import REMEMBERED, Notices
 from vmib_agent.qdiscs import Tbf
-from vmib_agent.service import VarBind
+from vmib_agent.service import Missing, VarBind
+from vmib_agent.state import NOTIFICATION_KINDS
 
 from .fake_host import FakeAgent, vb
 
@@ -550,3 +554,31 @@ def test_settings_are_on_disk_and_the_lock_is_new_with_each_start(agent: FakeAge
     agent.start()
     assert agent.host.state.history_size == 7
     assert agent.host.state.spin_lock != lock + 1
+
+
+def test_when_a_row_was_applied_is_known_of_rows_that_are_there(agent: FakeAgent) -> None:
+    def applied(vm: int) -> float | None:
+        return agent.host.applied(RowKey("vmibShapeTable", ShapeKey(vm, 1, TO)))
+
+    began = agent.clock().wall
+    agent.set(rate(500), rate(600, 2))
+    agent.hypervisor.stop(UUIDS[1])
+    agent.wait(5)
+    agent.set(rate(501), rate(700, 2))
+    assert (applied(1), applied(2)) == (began + 5, began)
+    agent.hypervisor.start(UUIDS[1], "db", MACS[1])
+    agent.wait(5)
+    assert (applied(1), applied(2)) == (began + 5, began + 10)
+    agent.set(rate(0))
+    assert applied(1) is None
+
+
+def test_notices_of_long_ago_are_forgotten() -> None:
+    sent: list[str] = []
+    notices = Notices(lambda name, _: sent.append(name), lambda _: Missing(instance=True))
+    for index in range(3 * REMEMBERED):
+        notices.about("vmibTxnFinished", (index,), index, NOTIFICATION_KINDS, 10)
+    assert len(sent) == 3 * REMEMBERED
+    assert len(notices._last) <= REMEMBERED
+    notices.about("vmibTxnFinished", (index,), index + 9, NOTIFICATION_KINDS, 10)
+    assert notices.suppressed == 1
