@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -30,7 +31,7 @@ from .model import Model, Real, Source
 from .plan import HostPlan, Plan, host_plan, wanted_digest
 from .presence import check_presence
 from .reading import read
-from .seen import Key, NameLookup, Names, Reading, Scalars
+from .seen import Key, NameLookup, Names, Reading, Scalars, Tables
 from .status import Deviation, HostStatus
 from .verification import Verification, verified
 from .wanted import WantedRow, numbered, resolve
@@ -57,6 +58,7 @@ class AsyncManager:
         self._timeout = timeout
         self._retries = retries
         self._client = Client()
+        self._known: dict[str, Mapping[bytes, Tables]] = {}
         self.agents: dict[str, Agent] = {}
 
     async def __aenter__(self) -> Self:
@@ -115,7 +117,8 @@ class AsyncManager:
         findings = list(examined.findings)
 
         def asked(host: str, agent: Agent) -> Awaitable[Reading]:
-            return read(agent, lambda scalars, names: _settled(rows[host], scalars, names))
+            settled = partial(_settled, rows[host])
+            return read(agent, settled, self._known.get(host))
 
         readings, failed = await self._on_all(asked)
         findings += self._unreachable(failed)
@@ -124,15 +127,24 @@ class AsyncManager:
         findings += check_presence(model, {host: seen.names for host, seen in readings.items()})
         if checks.has_errors(findings):
             return Plan({}, tuple(findings), tuple(failed))
-        hosts = {host: _planned(host, rows[host], reading) for host, reading in readings.items()}
+        hosts = {host: self._planned(host, rows[host], found) for host, found in readings.items()}
         return Plan(hosts, tuple(findings))
 
     async def plan_to_clear(self) -> Plan:
         """What has to change for the agents' hosts to have no configuration at all."""
-        readings, failed = await self._on_all(lambda host, agent: read(agent))
+        readings, failed = await self._on_all(
+            lambda host, agent: read(agent, known=self._known.get(host))
+        )
         if failed:
             return Plan({}, tuple(self._unreachable(failed)), tuple(failed))
-        return Plan({host: _planned(host, (), reading) for host, reading in readings.items()})
+        return Plan({host: self._planned(host, (), found) for host, found in readings.items()})
+
+    def _planned(self, host: str, rows: tuple[WantedRow, ...], reading: Reading) -> HostPlan:
+        """The plan of a host; the rows that it has and will have are remembered by their digest."""
+        plan = _host_plan(host, rows, reading)
+        before = {} if reading.rows is None else {plan.before: reading.rows}
+        self._known[host] = {**before, plan.digest: plan.after}
+        return plan
 
     async def apply(
         self, plan: Plan, options: Options | None = None, tell: Tell | None = None
@@ -204,7 +216,7 @@ def _settled(rows: tuple[WantedRow, ...], scalars: Scalars, names: Names) -> boo
     return wanted_digest(wanted, names) == scalars.digest
 
 
-def _planned(host: str, rows: tuple[WantedRow, ...], reading: Reading) -> HostPlan:
+def _host_plan(host: str, rows: tuple[WantedRow, ...], reading: Reading) -> HostPlan:
     wanted: dict[str, dict[Key, Any]] = {}
     sources: dict[tuple[str, Key], Source] = {}
     for table, key, row, source in numbered(rows, NameLookup(reading.names)):

@@ -58,9 +58,9 @@ class HostPlan:
     """What changes on one host.
 
     `generation` and `spin_lock` are those of the configuration that was compared; `before` and
-    `digest` are vmibTxnDigest as it was and as it will be. `kept` are rows that are not wanted
-    and cannot be removed. `drifted` are rows that differ in the system alone: any transaction
-    sets them right, also one without changes.
+    `digest` are vmibTxnDigest as it was and as it will be, and `after` the rows then. `kept` are
+    rows that are not wanted and cannot be removed. `drifted` are rows that differ in the system
+    alone: any transaction sets them right, also one without changes.
     """
 
     host: str
@@ -73,6 +73,7 @@ class HostPlan:
     labels: Labels
     kept: tuple[tuple[Table, Key], ...] = ()
     drifted: tuple[OutOfSync, ...] = ()
+    after: Tables = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def touched(self) -> bool:
@@ -94,6 +95,7 @@ class HostPlan:
             before=self.digest,
             digest=self.before,
             drifted=(),
+            after={},
         )
 
 
@@ -175,6 +177,7 @@ def host_plan(
         labels=labels_of(actual, wanted),
         kept=tuple(kept),
         drifted=reading.drifted,
+        after=after,
     )
 
 

@@ -19,14 +19,16 @@ from typing import Any
 import pytest
 
 from vmib import objects, rows
-from vmib_manager import credentials_file, lab
+from vmib_manager import credentials_file, lab, reading
 from vmib_manager.apply import ApplyFailed, ApplyResult, Options, Outcome, Phase, Progress
+from vmib_manager.client import Agent
 from vmib_manager.credentials import Credentials
 from vmib_manager.description import load, load_real
 from vmib_manager.manager import AsyncManager
 from vmib_manager.model import Model
 from vmib_manager.reachability import expected
-from vmib_manager.reading import read_scalars
+from vmib_manager.reading import read_rows, read_scalars
+from vmib_manager.seen import Names
 from vmib_manager.staging import locked, varbind
 from vmib_manager.verification import Verification
 
@@ -371,6 +373,36 @@ def test_a_change_without_the_lock_is_noticed_too(net: Net) -> None:
 
     net.run(work)
     assert net.rates() == [10_000, 44_000]
+
+
+def test_a_manager_remembers_what_it_applied_and_sees_what_others_change(
+    net: Net, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walked: list[str] = []
+
+    async def noted(agent: Agent, names: Names) -> Any:
+        walked.append(agent.name)
+        return await read_rows(agent, names)
+
+    async def work(manager: AsyncManager) -> None:
+        await manager.apply(await manager.plan(net.model("20Mbit")))
+        walked.clear()
+        plan = await manager.plan(net.model("30Mbit"))
+        assert walked == []
+        (change,) = plan.hosts["h2"].changes
+        assert (change.before.rate, change.after.rate) == (20_000, 30_000)
+        await manager.apply(plan)
+        suffix = objects.vmibShapeTable.encode_index(change.key)
+        h2 = manager.agents["h2"]
+        await h2.set([varbind(objects.vmibShapeRate, suffix, 44_000)])
+        plan = await manager.plan(net.model("30Mbit"))
+        assert walked == [h2.name]
+        assert plan.hosts["h1"].changes == ()
+        (change,) = plan.hosts["h2"].changes
+        assert (change.before.rate, change.after.rate) == (44_000, 30_000)
+
+    monkeypatch.setattr(reading, "read_rows", noted)
+    net.run(work)
 
 
 def test_a_transaction_that_somebody_left_open_is_named_and_can_be_aborted(net: Net) -> None:
