@@ -23,17 +23,23 @@ from vmib_manager import cli, lab, lab_spec
 from vmib_manager.lab_spec import LabPaths
 
 VMIB = str(Path(sys.executable).with_name("vmib"))
-NAME = "commandtest"
+# Several runs at once do not meet.
+_NUMBER = os.getpid() % 120
+NAME = f"command{os.getpid()}"
+NETWORK = f"127.21.{_NUMBER}"
+"""Where the agents are, from .1 on."""
+RELAYS = f"127.21.{_NUMBER + 120}"
+"""The same for relays."""
 HOSTS = ("h1", "h2")
-REAL = """<real xmlns="urn:vmib:1">
+REAL = f"""<real xmlns="urn:vmib:1">
   <host id="h1" hypervisor="netns">
-    <agent address="127.21.7.1" port="1161" user="vmib"/>
+    <agent address="{NETWORK}.1" port="1161" user="vmib"/>
     <pif name="eth0" speed="1Gbit"/>
     <machine name="alice"><vif mac="02:76:6d:21:07:01"/></machine>
     <machine name="bob"><vif mac="02:76:6d:21:07:02"/></machine>
   </host>
   <host id="h2" hypervisor="netns">
-    <agent address="127.21.7.2" port="1161" user="vmib"/>
+    <agent address="{NETWORK}.2" port="1161" user="vmib"/>
     <pif name="eth0" speed="1Gbit"/>
     <machine name="carol"><vif mac="02:76:6d:21:07:03"/></machine>
   </host>
@@ -169,7 +175,7 @@ class Net:
         return set(self.snmp("snmpwalk", host, "vmibTxnState"))
 
     def snmp(self, tool: str, host: str, *names: str) -> list[str]:
-        address = f"127.21.7.{HOSTS.index(host) + 1}:1161"
+        address = f"{NETWORK}.{HOSTS.index(host) + 1}:1161"
         scoped = [f"VMIB-MIB::{name}" for name in names]
         done = subprocess.run(
             [tool, "-OqvU", address, *scoped],
@@ -242,9 +248,9 @@ class Relay:
 @contextmanager
 def relayed(net: Net, delay: float) -> Iterator[tuple[Relay, ...]]:
     """A real file by which agents are asked through relays."""
-    (net.directory / "relayed.xml").write_text(REAL.replace("127.21.7.", "127.21.8."))
+    (net.directory / "relayed.xml").write_text(REAL.replace(NETWORK, RELAYS))
     with (
-        Relay("127.21.8.1", "127.21.7.1", delay) as one,
-        Relay("127.21.8.2", "127.21.7.2", delay) as two,
+        Relay(f"{RELAYS}.1", f"{NETWORK}.1", delay) as one,
+        Relay(f"{RELAYS}.2", f"{NETWORK}.2", delay) as two,
     ):
         yield one, two

@@ -24,7 +24,9 @@ from .command_lab import (
     ALICE,
     HOSTS,
     NAME,
+    NETWORK,
     REAL,
+    RELAYS,
     VIRTUAL,
     VMIB,
     Net,
@@ -46,7 +48,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
     try:
         up = net.installed("lab", "up", "real.xml", "--name", NAME)
         assert up.returncode == 0, up.stderr
-        assert f"SNMPCONFPATH={net.paths.snmp} snmpwalk 127.21.7.1:1161 vmib" in up.stdout
+        assert f"SNMPCONFPATH={net.paths.snmp} snmpwalk {NETWORK}.1:1161 vmib" in up.stdout
         yield net
     finally:
         down = net.installed("lab", "down", "--name", NAME)
@@ -196,7 +198,7 @@ def test_what_is_discovered_loads_and_plans_without_a_word(net: Net) -> None:
 
 
 def test_hosts_are_discovered_by_the_addresses_of_their_agents(net: Net) -> None:
-    done = net.vmib("discover", "h1=127.21.7.1:1161", "h2=127.21.7.2:1161")
+    done = net.vmib("discover", f"h1={NETWORK}.1:1161", f"h2={NETWORK}.2:1161")
     assert (done.status, done.err) == (0, "")
     assert "add switches and cables" in done.out
     (net.directory / "bare.xml").write_text(done.out)
@@ -225,15 +227,17 @@ def test_an_agent_that_does_not_answer_is_named(net: Net) -> None:
         assert status.status == 5
         first, second = status.out.splitlines()
         assert first.startswith("h1  normal")
-        assert second.startswith("h2  unreachable  agent 127.21.7.2:1161: no answer to 5 requests")
+        assert second.startswith(
+            f"h2  unreachable  agent {NETWORK}.2:1161: no answer to 5 requests"
+        )
         for word in ("plan", "apply", "verify"):
             done = net.vmib(word, "real.xml", "20Mbit.xml", *quick)
             assert done.status == 5
-            assert "real.xml:8: error: h2: agent 127.21.7.2:1161: no answer" in done.out
+            assert f"real.xml:8: error: h2: agent {NETWORK}.2:1161: no answer" in done.out
         diff = net.vmib("diff", "real.xml", *quick)
         assert (diff.status, diff.out.split(": no")[0]) == (
             5,
-            "h2: unreachable: agent 127.21.7.2:1161",
+            f"h2: unreachable: agent {NETWORK}.2:1161",
         )
         assert net.vmib("confirm", "real.xml", *quick).status == 5
         discover = net.vmib("discover", "real.xml", *quick)
@@ -302,7 +306,7 @@ def test_a_wrong_pass_phrase_is_told_with_the_way_out(net: Net) -> None:
     done = net.vmib("plan", "real.xml", "10Mbit.xml", "--credentials", "wrong.toml")
     assert done.status == 5
     assert (
-        "real.xml:2: error: h1: agent 127.21.7.1:1161: has another authentication pass phrase or "
+        f"real.xml:2: error: h1: agent {NETWORK}.1:1161: has another authentication pass phrase or "
         "protocol for this user; correct its entry in the credentials file"
     ) in done.out
     assert "h2" not in done.out
@@ -354,7 +358,7 @@ def test_a_member_s_command_is_inside_of_it(made: Net) -> None:
         (("exec", "--name", NAME, "dave", "ls"), "no host or machine 'dave'; there are: alice, "),
         (("exec", "--name", "nowhere", "alice", "ls"), "there is no lab 'nowhere'; there are: "),
         (("status", "--name", "nowhere"), "there is no lab 'nowhere'; there are: "),
-        (("up", "real.xml", "--name", "other7"), f"127.21.7.1 port 1161: lab {NAME} has it"),
+        (("up", "real.xml", "--name", "other"), f"{NETWORK}.1 port 1161: lab {NAME} has it"),
     ],
 )
 def test_what_is_not_there_is_told_with_what_is(
@@ -419,7 +423,7 @@ def test_ctrl_c_names_the_host_that_could_not_be_taken_back(net: Net) -> None:
         more = ("--timeout", "2", "--confirm-timeout", "2")
         status, last = interrupted(net, b"verify: ", lose, *more)
     assert status == 130
-    assert "interrupted; h2: agent 127.21.8.2:1161: no answer" in last
+    assert f"interrupted; h2: agent {RELAYS}.2:1161: no answer" in last
     assert "it takes back what it did within 60 s" in last
     assert net.rate() == 10_000
     assert eventually(lambda: net.rates() == [10_000, 10_000])
