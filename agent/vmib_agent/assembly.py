@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from vmib.rows import VifKey
 
+from .cells import Cells
 from .config import Config
 from .durable import make_directory
 from .firewall import Firewall
@@ -22,6 +23,7 @@ from .shaper import Shaper
 from .shapingstate import ShapedVif
 from .statefile import StateFile
 from .target import ifb_name
+from .view import View
 
 TICK = 1.0
 """Seconds between two looks at machines, deadlines and a share of what may have drifted."""
@@ -41,6 +43,11 @@ class RunningHost:
     def service(self) -> Host:
         """What answers requests."""
         return self._host
+
+    @property
+    def view(self) -> View[Cells]:
+        """What is read of it."""
+        return self._host.view
 
     def close(self) -> None:
         """Stop, and leave the network as it is."""

@@ -33,6 +33,22 @@ OperCells = Mapping[str, Any]
 _SYNC = ("sync", "last_error")
 _ROW_TABLES = frozenset({"vmibProbeTable", *(table.name for table in CONFIGURATION)})
 
+_INVENTORIED = frozenset(
+    {
+        "vmibPifTable",
+        "vmibVmTable",
+        "vmibVmLookupTable",
+        "vmibVifLookupTable",
+        "vmibVifTable",
+        "vmibAddrTable",
+        "vmibRouteTable",
+    }
+)
+"""The tables whose read-only columns tell of nothing but rows and the inventory."""
+
+_READ = frozenset({"vmibShapeOperTable", "vmibLinkOperTable"})
+"""The tables of what `Readings` has taken."""
+
 
 def date_and_time(wall: float | None) -> bytes:
     """Seconds since the epoch as DateAndTime in UTC (RFC 2579), all zero for None."""
@@ -72,6 +88,10 @@ class HostView(Protocol):
     @property
     def version(self) -> int:
         """Grows with every change of what rows there are."""
+
+    @property
+    def epoch(self) -> int:
+        """Grows with everything that can change, but for time and counters."""
 
     def sync(self, row: RowKey) -> tuple[r.Sync, str]:
         """How a row compares with the system, and the last error about it."""
@@ -138,6 +158,32 @@ class Cells:
         """Grows with every change of what rows there are."""
         return self._host.version
 
+    @property
+    def epoch(self) -> int:
+        """Grows with every change but that of time and of counters."""
+        return self._host.epoch
+
+    def is_live(self, table: Table, column: Column) -> bool:
+        """Whether the cells of a column may change at any moment."""
+        if column.field in _SYNC or _is_of_row(table, column):
+            return False
+        return table.name not in _READ and table.name not in _INVENTORIED
+
+    def is_steady(self, table: Table, column: Column) -> bool:
+        """Whether its stamp changes only together with the epoch."""
+        return table.name not in _READ or column.field in _SYNC
+
+    def stamp(self, table: Table, column: Column) -> tuple[object, ...]:
+        """What the cells of a column depend on that are not live."""
+        host = self._host
+        if column.field in _SYNC:
+            return (host.epoch,)
+        if table.name in _READ:
+            return host.epoch, host.readings.taken()
+        if _is_of_row(table, column):
+            return host.rows.intent.get(table.name), host.rows.inventory
+        return host.rows.inventory, host.pifs, host.version
+
     def keys(self, table: str) -> Iterable[Key]:
         """The keys of all rows of a table, in no order."""
         if table in _ROW_TABLES:
@@ -162,7 +208,7 @@ class Cells:
 
     def cell(self, table: Table, column: Column, key: Key) -> Any:
         """The Python value of a cell, or ABSENT where the row does not exist."""
-        if column.access.writable and table.name in _ROW_TABLES:
+        if _is_of_row(table, column):
             row = self._host.rows.row(table.name, key)
             if row is None:
                 return ABSENT
@@ -353,6 +399,10 @@ class Cells:
             return None
         error = txn.errors[key[1] - 1]
         return {"object": error.object, "stage": error.stage, "message": error.message[:255]}
+
+
+def _is_of_row(table: Table, column: Column) -> bool:
+    return column.access.writable and table.name in _ROW_TABLES
 
 
 def _boot_time() -> float:

@@ -20,10 +20,12 @@ from .durable import StateUnusable
 from .frontend import FrontEnd
 from .logs import configure, event, log
 from .notifier import Notifier
+from .pages import PagedSource
 from .sealing import Sealer
 from .service import MibService, VarBind
 from .standard import SystemFacts
 from .transport import Listeners, bind
+from .view import View
 
 Notify = Callable[[str, Iterable[VarBind]], None]
 
@@ -34,6 +36,10 @@ class Running(Protocol):
     @property
     def service(self) -> MibService:
         """What answers requests."""
+
+    @property
+    def view(self) -> View[PagedSource] | None:
+        """What the short way of answering reads; None where there is only the long one."""
 
     def close(self) -> None:
         """Stop, and leave the network as it is."""
@@ -100,6 +106,7 @@ def run(config: Config, make: MakeService = make_service) -> None:
         config.v2c,
         sealer,
         uptime,
+        running.view,
     )
     listeners = Listeners(loop, sockets, front_end.handle)
 

@@ -33,7 +33,7 @@ from .readings import Readings
 from .reconciler import Infeasible, Plan, Reconciler, shaped_vifs
 from .service import Missing, SetRefused, Value, VarBind
 from .shapingstate import ShapedVif
-from .state import Intent, Now, State
+from .state import Intent, Now, State, have_same_keys
 from .statefile import StateFile, StateUnreadable
 from .target import ifb_name
 from .transactions import Decision, Event
@@ -108,6 +108,11 @@ class Host:
     def notify_suppressed(self) -> int:
         """vmibNotifySuppressed."""
         return self._notices.suppressed
+
+    @property
+    def view(self) -> View[Cells]:
+        """What is read of it."""
+        return self._view
 
     def shaped_vifs(self) -> Mapping[VifKey, ShapedVif]:
         """The interfaces that exist now, as the shaper knows them."""
@@ -360,9 +365,10 @@ class Host:
         self._enter(HostAgentMode.recovering)
 
     def _become(self, decision: Decision) -> None:
+        if not have_same_keys(self.state, decision.state):
+            self._version += 1
         self.state = decision.state
         self.rows = Rows(self.state.intent, self.rows.inventory)
-        self._version += 1
         self._changes()
         self.readings.expire()
         self.announce(decision.events)
@@ -501,6 +507,7 @@ class Host:
     def _enter(self, mode: HostAgentMode) -> None:
         if mode is not self.mode:
             self.mode = mode
+            self.epoch += 1
             self._notify("vmibAgentModeChange", ())
 
     def _tell_vif_changes(self, old: Inventory, new: Inventory) -> None:

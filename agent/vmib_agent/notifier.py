@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 
 from vmib import objects
 from vmib.smi import Tag
-from vmib.snmp import usm
+from vmib.snmp import ber, usm
 from vmib.snmp.message import PduType
 
 from .config import Target
 from .logs import RateLimit, event, log
 from .responders import community_message, encode_notification
-from .sealing import Sealer, keys_of
+from .sealing import Sealer
 from .service import Value, VarBind
 from .standard import SNMP_TRAP_OID, SYS_UP_TIME, ticks
 from .users import User
@@ -44,9 +44,13 @@ class Notifier:
 
     def replace_users(self, users: Iterable[User]) -> None:
         """Make these the users, and no others."""
-        self._keys = {user.name: keys_of(user) for user in users if user.priv in usm.PRIV_PROTOCOLS}
+        self._channels = {
+            user.name: self._sealer.channel(user)
+            for user in users
+            if user.priv in usm.PRIV_PROTOCOLS
+        }
         for target in self._targets:
-            if target.user and target.user not in self._keys:
+            if target.user and target.user not in self._channels:
                 log.warning(event("target-without-user", target=target.address, user=target.user))
 
     def notify(self, name: str, varbinds: Iterable[VarBind]) -> None:
@@ -77,9 +81,9 @@ class Notifier:
         request_id = next(self._request_ids)
         contents = encode_notification(request_id, varbinds)
         if target.user:
-            keys = self._keys[target.user]
-            name = target.user.encode()
-            return self._sealer.seal(request_id, name, keys, PduType.TRAP, contents)
+            channel = self._channels[target.user]
+            msg_id = ber.encode_integer(request_id)
+            return self._sealer.seal(channel, msg_id, PduType.TRAP, contents)
         return community_message(target.community.encode(), PduType.TRAP, contents)
 
     def _send(self, target: Target, message: bytes) -> None:

@@ -86,6 +86,11 @@ class Readings:
         """Forget what was read: the kernel has been changed."""
         self._taken = self._counters_taken = -FRESH
 
+    def taken(self) -> float:
+        """When the present readings were taken; takes them, if those before are too old."""
+        self._refresh()
+        return self._taken
+
     def shape(self, vif: VifKey, direction: Direction) -> Reading:
         """All traffic of one direction of an interface."""
         self._refresh()

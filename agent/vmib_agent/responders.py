@@ -26,7 +26,7 @@ from .service import MibService, Missing, SetRefused, Value, VarBind
 MAX_BULK_VARBINDS = 2048
 """The most varbinds of one GETBULK response; a bound on its cost (RFC 3416 section 4.2.3)."""
 
-_BULK_OVERHEAD = 20
+BULK_OVERHEAD = 20
 """At most what a PDU takes around its varbinds: two headers and three numbers."""
 
 RETRANSMISSION_SECONDS = 30
@@ -188,7 +188,7 @@ class Responder:
         first = min(max(request.non_repeaters, 0), len(request.varbinds))
         repeated = range(first + 1, len(request.varbinds) + 1)
         limit = max(MAX_BULK_VARBINDS, len(request.varbinds))
-        free, found = room - _BULK_OVERHEAD, list[bytes]()
+        free, found = room - BULK_OVERHEAD, list[bytes]()
 
         def add(position: int, oid: Oid) -> VarBind | None:
             nonlocal free
@@ -304,13 +304,13 @@ def community_message(community: bytes, kind: PduType, contents: bytes) -> bytes
     return ber.tlv(ber.SEQUENCE, head + pdu)
 
 
-def _header_size(octets: int) -> int:
+def header_size(octets: int) -> int:
     """The octets of tag and length in front of so many (`vmib.snmp.ber.tlv`)."""
     return 2 if octets < 0x80 else 3 if octets < 0x100 else 4 if octets < 0x10000 else 6
 
 
 def _fitting(contents: bytes, room: int) -> bytes:
-    if _header_size(len(contents)) + len(contents) > room:
+    if header_size(len(contents)) + len(contents) > room:
         raise _TooLong
     return contents
 

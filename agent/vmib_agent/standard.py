@@ -131,7 +131,8 @@ class Objects:
 
     def __init__(self, instances: Mapping[Oid, Reader]) -> None:
         self._instances = instances
-        self._order = sorted(instances)
+        self.order: Sequence[Oid] = sorted(instances)
+        """The instances."""
         self._columns = {oid[:-1] for oid in instances}
 
     def get(self, oid: Oid) -> Value | Missing:
@@ -141,10 +142,14 @@ class Objects:
             return reader()
         return Missing(instance=any(oid[:n] in self._columns for n in range(len(oid) + 1)))
 
+    def read(self, oid: Oid) -> Value:
+        """The value of an instance that there is."""
+        return self._instances[oid]()
+
     def following(self, oid: Oid) -> Oid | None:
         """The first instance after this OID, or None."""
-        position = bisect_right(self._order, oid)
-        return self._order[position] if position < len(self._order) else None
+        position = bisect_right(self.order, oid)
+        return self.order[position] if position < len(self.order) else None
 
     def get_next(self, oid: Oid) -> VarBind | None:
         """The first instance after this OID and its value, or None."""

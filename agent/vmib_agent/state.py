@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import is_
 from typing import Any, NamedTuple
 
 from vmib.rows import TxnErrorStage, TxnState
@@ -98,3 +99,25 @@ class State:
     history_size: int = 100
     notify_enable: frozenset[str] = NOTIFICATION_KINDS
     notify_min_interval: int = 10
+
+
+def have_same_keys(one: State, other: State) -> bool:
+    """Whether two states surely have rows with the same keys in every table.
+
+    Where one was made from the other, keys are the same objects in the same order.
+    """
+    if _numbers(one) != _numbers(other):
+        return False
+    for table in {**one.intent, **other.intent}:
+        before, after = one.intent.get(table, {}), other.intent.get(table, {})
+        if before is after:
+            continue
+        if len(before) != len(after) or not all(map(is_, before, after)):
+            return False
+    return True
+
+
+def _numbers(state: State) -> list[tuple[int, int]]:
+    """The rows of vmibTxnTable, and how many each has in vmibTxnErrorTable."""
+    transactions = [*state.history, *([state.current] if state.current else [])]
+    return [(txn.index, len(txn.errors)) for txn in transactions]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from vmib.schema import LEAVES, TABLES, locate
 from vmib.smi import Column, IndexRefused, Oid, Scalar, Table
@@ -45,13 +45,21 @@ _LEAVES = tuple(leaf for leaf in LEAVES if leaf[2].access.readable)
 _LEAF_OIDS = [leaf[0] for leaf in _LEAVES]
 
 
-class View:
+S = TypeVar("S", bound=Source, covariant=True)
+
+
+class View(Generic[S]):
     """The readable part of VMIB-MIB over one source."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: S) -> None:
         self._source = source
         self._version = -1
         self._sorted: dict[str, tuple[list[Oid], list[Key]]] = {}
+
+    @property
+    def source(self) -> S:
+        """Where the values come from."""
+        return self._source
 
     def get(self, oid: Oid) -> Value | Missing:
         """The value of one instance (RFC 3416 section 4.2.1)."""
@@ -88,14 +96,15 @@ class View:
         return None
 
     def _next_cell(self, table: Table, column: Column, after: Oid) -> VarBind | None:
-        suffixes, keys = self._rows(table)
+        suffixes, keys = self.rows(table)
         for position in range(bisect_right(suffixes, after) if after else 0, len(suffixes)):
             value = self._source.cell(table, column, keys[position])
             if value is not ABSENT:
                 return VarBind((*column.oid, *suffixes[position]), _value(column, value))
         return None
 
-    def _rows(self, table: Table) -> tuple[list[Oid], list[Key]]:
+    def rows(self, table: Table) -> tuple[Sequence[Oid], Sequence[Key]]:
+        """The indexes of a table's rows in their order, and the keys they stand for."""
         if self._version != self._source.version:
             self._version = self._source.version
             self._sorted.clear()

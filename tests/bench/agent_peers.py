@@ -151,7 +151,7 @@ def in_c(program: Path, directory: Path, vifs: int) -> Iterator[Peer]:
     directory.mkdir(parents=True)
     port = free_port()
     (directory / "vmib_bench.conf").write_text(_net_snmp_access())
-    command = [str(program), str(port), str(vifs)]
+    command = [str(program), str(port), str(vifs), _dotted(objects.vmibShapeTable.oid)]
     environment = {"SNMPCONFPATH": str(directory), "SNMP_PERSISTENT_DIR": f"{directory}/kept"}
     with _running("C agent (net-snmp)", command, port, vifs, directory, environment) as peer:
         yield peer
@@ -163,7 +163,7 @@ def pass_persist(directory: Path, vifs: int) -> Iterator[Peer]:
     directory.mkdir(parents=True)
     port = free_port()
     configuration = directory / "snmpd.conf"
-    root = "." + ".".join(map(str, objects.vmibShapeTable.oid))
+    root = _dotted(objects.vmibShapeTable.oid)
     program = f"{sys.executable} {HERE / 'pass_persist_agent.py'} {vifs}"
     configuration.write_text(
         f"agentaddress udp:127.0.0.1:{port}\n{_net_snmp_access()}pass_persist {root} {program}\n"
@@ -186,6 +186,10 @@ def pysnmp(directory: Path, vifs: int) -> Iterator[Peer]:
     command = [sys.executable, str(HERE / "pysnmp_agent.py"), str(port), str(vifs)]
     with _running("pysnmp 7.1", command, port, vifs, directory) as peer:
         yield peer
+
+
+def _dotted(oid: Oid) -> str:
+    return "." + ".".join(map(str, oid))
 
 
 def _net_snmp_access() -> str:

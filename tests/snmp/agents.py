@@ -246,6 +246,7 @@ def stop(agent: Agent) -> int:
 class _MemoryHost:
     def __init__(self, service: Memory) -> None:
         self.service = service
+        self.view = None
 
     def close(self) -> None:
         """Nothing to stop."""

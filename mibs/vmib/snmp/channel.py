@@ -68,11 +68,14 @@ class Outline(NamedTuple):
     body: int
 
     def user(self, data: bytes) -> bytes:
-        """The user's name. Raises IndexError where there is none."""
+        """The user's name, which only a key can confirm; raises `NotPlain`."""
         at = self.security
-        for _ in range(3):  # engine ID, boots, time
-            at += 2 + data[at + 1]
-        return data[at + 2 : at + 2 + data[at + 1]]
+        try:
+            for _ in range(3):  # engine ID, boots, time
+                at += 2 + data[at + 1]
+            return data[at + 2 : at + 2 + data[at + 1]]
+        except IndexError:
+            raise NotPlain from None
 
 
 def outline(data: bytes) -> Outline:
@@ -114,6 +117,7 @@ class Channel:
     """Messages in the name of one user, with one engine as the authority, in one context."""
 
     def __init__(self, engine_id: bytes, user: bytes, keys: Keys, context: bytes = b"") -> None:
+        self.engine_id = engine_id
         self._keys = keys
         self._engine = tlv(OCTET_STRING, engine_id)
         self._names = self._engine + tlv(OCTET_STRING, context)
@@ -124,7 +128,13 @@ class Channel:
         self._at_clock = b""
 
     def seal(
-        self, msg_id: bytes, max_size: int, flags: int, clock: tuple[int, int], salt: bytes, pdu: bytes
+        self,
+        msg_id: bytes,
+        max_size: int,
+        flags: int,
+        clock: tuple[int, int],
+        salt: bytes,
+        pdu: bytes,
     ) -> bytes:
         """The message around an encoded PDU.
 

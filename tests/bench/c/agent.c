@@ -2,11 +2,11 @@
  * An SNMP agent in C on net-snmp's library that serves the columns of vmibShapeTable, so that
  * vMIB's agent can be measured against it. The rows live in memory (netsnmp_tdata).
  *
- *   agent PORT VIFS
+ *   agent PORT VIFS OID
  *
  * Users and communities come from vmib_bench.conf in the directories of SNMPCONFPATH. VIFS
- * interfaces, ten per machine, have a row in each direction. A SET writes any column, if it has
- * its type; there are no transactions, no disk and no kernel behind it.
+ * interfaces, ten per machine, have a row in each direction. OID is that of vmibShapeTable. A SET
+ * writes any column, if it has its type; there are no transactions, no disk and no kernel.
  */
 #include <net-snmp/net-snmp-config.h>
 #include <net-snmp/net-snmp-includes.h>
@@ -18,9 +18,6 @@ void init_vacm_vars(void);
 void init_usmUser(void);
 
 enum { FIRST_COLUMN = 2, LAST_COLUMN = 13, COLUMNS = LAST_COLUMN + 1, VIFS_PER_MACHINE = 10 };
-
-/* vmibShapeTable */
-static const oid table_oid[] = {1, 3, 6, 1, 4, 1, 32473, 8646, 1, 2, 1, 4, 1};
 
 struct shape {
     long values[COLUMNS];
@@ -97,8 +94,12 @@ static void add_row(netsnmp_tdata *table, unsigned long vm, unsigned long vif, l
 int main(int argc, char **argv)
 {
     char address[32];
-    if (argc != 3) {
-        fprintf(stderr, "agent PORT VIFS\n");
+    oid table_oid[MAX_OID_LEN];
+    size_t table_oid_length = 0;
+    for (char *at = argc == 4 ? argv[3] : ""; *at && table_oid_length < MAX_OID_LEN;)
+        table_oid[table_oid_length++] = strtoul(at + (*at == '.'), &at, 10);
+    if (table_oid_length == 0) {
+        fprintf(stderr, "agent PORT VIFS OID\n");
         return 2;
     }
     snprintf(address, sizeof address, "udp:127.0.0.1:%d", atoi(argv[1]));
@@ -115,7 +116,7 @@ int main(int argc, char **argv)
     columns->min_column = FIRST_COLUMN;
     columns->max_column = LAST_COLUMN;
     netsnmp_tdata_register(netsnmp_create_handler_registration("vmibShapeTable", handle, table_oid,
-                                                               OID_LENGTH(table_oid),
+                                                               table_oid_length,
                                                                HANDLER_CAN_RWRITE),
                            table, columns);
     init_snmp("vmib_bench");
