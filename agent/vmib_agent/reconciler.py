@@ -7,7 +7,7 @@ refuses is left as it is, told, and tried again.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vmib.errors import Unavailable
@@ -123,14 +123,38 @@ class Reconciler:
             scope = everything(target, rows.inventory)
         works: list[Work] = []
         for part in scope.parts():
-            try:
-                works += self._kernel.prepare(target, part).works
-            except Unavailable as refusal:
-                owners = self._owners(refusal.name, part, rows, wanted, changed)
-                status = ErrorStatus.resourceUnavailable
-                raise Infeasible(_laid_to(owners, status, str(refusal)), str(refusal)) from refusal
+            works += self._prepared(part, target, wanted, rows, changed)
         obstructed = {found.row: found.message for found in obstructions}
         return Plan(rows, changed, Change(tuple(works)), target, wanted, obstructed)
+
+    def _prepared(
+        self, part: Scope, target: Target, wanted: Wish, rows: Rows, changed: frozenset[RowKey]
+    ) -> Sequence[Work]:
+        """The work on one part of the kernel; raises `Infeasible`.
+
+        What was refused before, too, and has nothing to do with what is changed, is left out.
+        """
+        before = self._target
+        while True:
+            try:
+                return self._kernel.prepare(target, part).works
+            except Unavailable as refusal:
+                owners = self._owners(refusal.name, part, rows, wanted, changed)
+                thinner, rest = without(target, part, refusal.name)
+                is_ours = not rest or not changed or not changed.isdisjoint(owners)
+                if is_ours or refusal.name != self._refused(before, part):
+                    status, reason = ErrorStatus.resourceUnavailable, str(refusal)
+                    raise Infeasible(_laid_to(owners, status, reason), reason) from refusal
+                before, _ = without(before, part, refusal.name)
+                target, part = thinner, rest
+
+    def _refused(self, target: Target, part: Scope) -> str:
+        """The name of what is refused of a target, or ""."""
+        try:
+            self._kernel.prepare(target, part)
+        except Unavailable as refusal:
+            return refusal.name
+        return ""
 
     def carry_out(self, plan: Plan, wall: float) -> Collection[RowKey]:
         """Take the steps of a plan, then mend what drifted; the rows that drift no more.

@@ -3,6 +3,7 @@ them refuses, and when machines, strangers or the hypervisor do what they like."
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from vmib.rows import (
     RowStatus,
     ShapeKey,
     StorageType,
+    SwitchMode,
     TxnAction,
     TxnState,
 )
@@ -393,6 +395,38 @@ def test_what_a_stranger_put_in_the_way_of_one_row_does_not_keep_others_from_cha
     agent.set(rate(700, 2))
     assert rate_of(agent, "vif02") == 700
     assert agent.sync("vmibShapeTable", 1, 1, TO) == "drifted"
+
+
+def test_a_route_of_a_stranger_keeps_only_our_own_route_from_changing(agent: FakeAgent) -> None:
+    agent.set(*route(1), *route(2))
+    stack = agent.kernel.stacks[""]
+    theirs = {replace(r, via=IPv4Address("192.0.2.9"), ours=False) for r in stack.routes}
+    first = {r for r in theirs if str(r.destination) == "10.1.0.0/16"}
+    kept = {r for r in stack.routes if str(r.destination) != "10.1.0.0/16"}
+    agent.kernel.stacks[""] = replace(stack, routes=frozenset(first | kept))
+    agent.wait()
+    conflict = (0, V4, IPv4Address("10.1.0.0"), 16, 0)
+    assert agent.sync("vmibRouteTable", *conflict) == "drifted"
+    agent.set(*route(3), *switch(1, "br1"))
+    assert "br1" in agent.kernel.bridges
+    assert len(agent.kernel.stacks[""].routes) == 3
+    assert agent.sync("vmibRouteTable", *conflict) == "drifted"
+    metric = vb("vmibRouteNextHop", conflict, IPv4Address("192.0.2.2"))
+    assert agent.refuses(rate(500), metric) == ("resourceUnavailable", 2)
+    agent.set(vb("vmibRouteRowStatus", conflict, RowStatus.destroy))
+    assert first <= agent.kernel.stacks[""].routes
+
+
+def test_an_uplink_in_use_is_not_taken_from_its_bridge(agent: FakeAgent) -> None:
+    agent.kernel.add_device("eth0")
+    agent.kernel.ports["eth0"] = replace(agent.kernel.ports["eth0"], bridge="")
+    number = agent.kernel.devices["eth0"].index
+    uplink = {"Mode": SwitchMode.bridged, "UplinkIfIndex": number}
+    agent.wait()
+    agent.set(*switch(2, "br2", **uplink))
+    before = agent.kernel.snapshot()
+    assert agent.refuses(*switch(1, "br1", **uplink))[0] == "resourceUnavailable"
+    assert agent.kernel.snapshot() == before
 
 
 def strangers_change(agent: FakeAgent) -> None:
