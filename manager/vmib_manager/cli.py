@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -20,9 +22,16 @@ from .xmlload import DescriptionRefused, Problem
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out one command; returns the exit status."""
     terminal.prepare()
+    _end_like_an_interrupt(signal.SIGTERM)
     status = _answered(sys.argv[1:] if arguments is None else arguments)
     terminal.settle()
     return int(status)
+
+
+def _end_like_an_interrupt(number: signal.Signals) -> None:
+    """Make a signal do what Ctrl-C does: take back what has been done, then end."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 def _answered(words: Sequence[str]) -> ExitStatus:

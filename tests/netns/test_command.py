@@ -370,9 +370,15 @@ def test_what_is_not_there_is_told_with_what_is(
     assert done.err.startswith("vmib: ")
 
 
-def interrupted(net: Net, when: bytes, act: Callable[[], None], *more: str) -> tuple[int, str]:
-    """Exit status and last words of an apply on a terminal, on which Ctrl-C is pressed when its
-    progress has come so far."""
+def interrupted(
+    net: Net,
+    when: bytes,
+    act: Callable[[], None],
+    *more: str,
+    by: signal.Signals = signal.SIGINT,
+) -> tuple[int, str]:
+    """Exit status and last words of an apply on a terminal that gets a signal, Ctrl-C's unless
+    told otherwise, when its progress has come so far."""
     words = [VMIB, "apply", "relayed.xml", "20Mbit.xml", *more]
     words += ["--credentials", str(net.paths.credentials)]
     leader, terminal = pty.openpty()
@@ -397,7 +403,7 @@ def interrupted(net: Net, when: bytes, act: Callable[[], None], *more: str) -> t
                 if when in seen and not pressed:
                     pressed = True
                     act()
-                    process.send_signal(signal.SIGINT)
+                    process.send_signal(by)
         assert pressed, (seen, said.read_text())
         return process.wait(30), seen.decode().replace("\r", "\n").strip().splitlines()[-1]
     finally:
@@ -412,6 +418,13 @@ def test_ctrl_c_takes_back_what_was_done(net: Net, phase: bytes) -> None:
     assert net.rates() == [10_000, 10_000]
     assert not {"open", "valid", "awaitingConfirm"} & net.states("h1")
     assert net.vmib("verify", "real.xml", "10Mbit.xml").status == 0
+
+
+def test_an_apply_that_is_asked_to_end_takes_back_what_was_done(net: Net) -> None:
+    with relayed(net, 0.05):
+        status, last = interrupted(net, b"verify: ", lambda: None, by=signal.SIGTERM)
+    assert (status, last) == (130, "vmib: interrupted; every host is as before")
+    assert net.rates() == [10_000, 10_000]
 
 
 def test_ctrl_c_names_the_host_that_could_not_be_taken_back(net: Net) -> None:
