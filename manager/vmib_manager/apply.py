@@ -189,6 +189,7 @@ class _Run:
         self.seconds: dict[Phase, float] = {}
         self.unsettled: dict[str, tuple[OutOfSync, ...]] = {}
         self.committed_at = 0.0
+        self.confirming = False
 
     async def run(self) -> ApplyResult:
         try:
@@ -266,6 +267,7 @@ class _Run:
     async def _confirm_all(self) -> None:
         """Confirm everywhere; what is not answered is asked again while the time lasts."""
         began = time.monotonic()
+        self.confirming = True
         until = self.committed_at + self.options.seconds_to_confirm
         failures = await _all_of(
             {name: self._confirm(txn, until) for name, txn in self.transactions.items()}
@@ -308,8 +310,6 @@ class _Run:
         """Every host as before, as far as it can be reached; the error to raise."""
         began = time.monotonic()
         hosts = await self._roll_back()
-        if failed.phase is Phase.CONFIRM:
-            hosts |= await self._compensate(set(self.transactions) - failed.failures.keys())
         self.seconds[Phase.ROLL_BACK] = time.monotonic() - began
         for name, error in failed.failures.items():
             if isinstance(error, HostRefused):
@@ -322,35 +322,31 @@ class _Run:
         return ApplyFailed(failed.phase, failed.failures, result)
 
     async def _roll_back(self) -> dict[str, HostResult]:
-        failures = await _all_of({name: txn.abort() for name, txn in self.transactions.items()})
-        return {
-            name: self._after_abort(transaction.plan, failures.get(name), transaction.index)
-            for name, transaction in self.transactions.items()
-        }
+        failures = await _all_of({name: self._undo(name) for name in self.transactions})
+        return {name: self._after_undo(name, failures.get(name)) for name in self.transactions}
 
-    def _after_abort(self, plan: HostPlan, error: Exception | None, index: int) -> HostResult:
-        self.tell(Progress(Phase.ROLL_BACK, plan.host, 1, 1))
+    async def _undo(self, name: str) -> None:
+        """Take a host back, by a transaction of its own where the commit is final already."""
+        if await self.transactions[name].abort() is rows.TxnState.committed:
+            await self._reverse(name)
+        self.tell(Progress(Phase.ROLL_BACK, name, 1, 1))
+
+    def _after_undo(self, name: str, error: Exception | None) -> HostResult:
+        plan, index = self.plan.hosts[name], self.transactions[name].index
         if error is None:
             return _host_result(plan, Outcome.ROLLED_BACK, transaction=index)
         limit = max(self.options.seconds_to_confirm, self.options.idle_timeout)
         message = f"{error}; it takes transaction {index} back by itself within {limit} s"
+        if self.confirming:
+            message += ", unless the confirmation has reached it"
         return _host_result(plan, Outcome.UNREACHABLE, message, index)
 
-    async def _compensate(self, confirmed: set[str]) -> dict[str, HostResult]:
-        """Take back hosts whose commit is final already, because another host is lost."""
-        failures = await _all_of({name: self._reverse(name) for name in confirmed})
-        results = {}
-        for name in confirmed:
-            error = failures.get(name)
-            outcome = Outcome.ROLLED_BACK if error is None else Outcome.UNREACHABLE
-            message = "" if error is None else f"{error}; it may keep the new configuration"
-            results[name] = _host_result(self.plan.hosts[name], outcome, message)
-        return results
-
     async def _reverse(self, name: str) -> None:
-        agent = self.agents[name]
+        agent, plan = self.agents[name], self.plan.hosts[name]
         scalars = await read_scalars(agent)
-        plan = self.plan.hosts[name].backwards(scalars.generation, scalars.spin_lock)
+        if scalars.digest != plan.digest:
+            raise HostRefused(name, "is final and somebody has changed it since; it is left so")
+        plan = plan.backwards(scalars.generation, scalars.spin_lock)
         transaction = HostTransaction(agent, plan)
         description = f"{self.options.description}: taken back"
         await transaction.stage(0, self.options.idle_timeout, description, lambda *_: None)

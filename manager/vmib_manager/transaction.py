@@ -214,12 +214,18 @@ class HostTransaction:
         """Make the commit final. Raises `HostRefused` where it is too late, or an AgentError."""
         await self._act(rows.TxnAction.confirm)
 
-    async def abort(self) -> None:
-        """Take back whatever has been done; a transaction that has ended is left alone."""
+    async def abort(self) -> rows.TxnState | None:
+        """Take back what is not final yet; the state before, None where there was nothing.
+
+        A transaction that has ended is left alone.
+        """
         found = await view(self.agent, self.index)
-        if found is not None and found.state not in FINISHED:
+        if found is None:
+            return None
+        if found.state not in FINISHED:
             await self.refresh_lock()
             await self._act(rows.TxnAction.abort)
+        return found.state
 
     async def refresh_lock(self) -> None:
         """Learn the spin lock anew, after a SET of which it is not known whether it was taken."""

@@ -310,8 +310,17 @@ async def _open_transactions(manager: AsyncManager) -> list[int]:
     return [(await read_scalars(agent)).transaction for agent in manager.agents.values()]
 
 
-@pytest.mark.parametrize("phase", [Phase.STAGE, Phase.COMMIT, Phase.VERIFY])
-def test_an_apply_that_is_cancelled_is_taken_back(net: Net, phase: Phase) -> None:
+@pytest.mark.parametrize(
+    ("phase", "done"),
+    [
+        (Phase.STAGE, 0),
+        (Phase.COMMIT, 0),
+        (Phase.VERIFY, 0),
+        (Phase.CONFIRM, 0),
+        (Phase.CONFIRM, 1),
+    ],
+)
+def test_an_apply_that_is_cancelled_is_taken_back(net: Net, phase: Phase, done: int) -> None:
     before = net.configurations()
 
     async def work(manager: AsyncManager) -> None:
@@ -319,7 +328,7 @@ def test_an_apply_that_is_cancelled_is_taken_back(net: Net, phase: Phase) -> Non
         task = asyncio.current_task()
         assert task is not None
         with pytest.raises(asyncio.CancelledError):
-            await manager.apply(plan, None, once(phase, task.cancel))
+            await manager.apply(plan, None, once(phase, task.cancel, done=done))
 
     net.run(work)
     assert net.rates() == [10_000, 10_000]
