@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from vmib import objects
 from vmib.smi import Oid
+from vmib.vm_mib import VM_MIB
 
 from .users import Role
 
@@ -43,7 +44,6 @@ class Principal:
 
 SYSTEM: Oid = (1, 3, 6, 1, 2, 1, 1)
 SNMP: Oid = (1, 3, 6, 1, 2, 1, 11)
-VM_MIB: Oid = (1, 3, 6, 1, 2, 1, 236)
 ENGINE: Oid = (1, 3, 6, 1, 6, 3, 10, 2, 1)
 MPD_STATS: Oid = (1, 3, 6, 1, 6, 3, 11, 2, 1)
 TARGET_STATS: Oid = (1, 3, 6, 1, 6, 3, 12, 1)
@@ -72,8 +72,8 @@ SHAPE_WRITE = Subtrees(
 )
 """vmibShapeWrite."""
 
-ADMIN_WRITE = Subtrees((objects.VMIB_MIB,))
-"""vmibAdminWrite."""
+ADMIN_WRITE = Subtrees((VM_MIB, objects.VMIB_MIB))
+"""vmibAdminWrite; of VM-MIB nothing is writable, and a SET says so."""
 
 WRITE: Mapping[Role, Subtrees] = {
     Role.READ: NONE,

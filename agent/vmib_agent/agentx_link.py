@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from vmib import __version__, objects
+from vmib.vm_mib import VM_MIB
 
 from .agentx_requests import Requests
 from .agentx_session import Role, Session, SessionEnded, State
@@ -35,7 +36,7 @@ def delays(jitter: Callable[[], float] = random.random) -> Iterator[float]:
 
 
 def role(config: AgentxConfig) -> Role:
-    """What the agent is to a master: VMIB-MIB, and nothing of what the master serves itself."""
+    """What the agent is to a master: VMIB-MIB, VM-MIB, nothing that the master serves itself."""
     return Role(
         id=objects.SYS_OBJECT_ID,
         description=f"vMIB agent {__version__}",
@@ -44,6 +45,7 @@ def role(config: AgentxConfig) -> Role:
         capabilities_description=CAPABILITIES.description,
         timeout=config.timeout,
         priority=config.priority,
+        others=(VM_MIB,),
     )
 
 

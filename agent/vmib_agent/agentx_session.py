@@ -67,7 +67,8 @@ class Answers(Protocol):
 
 class Role(NamedTuple):
     """What a subagent is and serves. `timeout` in seconds: how long the master waits for its
-    answers and it for the master's. `priority`: the lower one of two wins a subtree."""
+    answers and it for the master's. `priority`: the lower one of two wins a subtree. Without its
+    own `subtree` it is of no use; of the subtrees in `others` a master may refuse some."""
 
     id: Oid
     description: str
@@ -76,6 +77,7 @@ class Role(NamedTuple):
     capabilities_description: str
     timeout: int = 5
     priority: int = 127
+    others: tuple[Oid, ...] = ()
 
 
 class State(Enum):
@@ -232,7 +234,9 @@ class Session:
             case Register(subtree) if answer.error:
                 dotted = ".".join(map(str, subtree))
                 why = f"the master refuses to register {dotted}: {_error(answer.error)}"
-                raise self._ended(why, CloseReason.other)
+                if subtree == self._role.subtree:
+                    raise self._ended(why, CloseReason.other)
+                log.warning(event("agentx-refused", what=dotted, error=_error(answer.error)))
             case AddAgentCaps() | Notify() if answer.error:
                 what = type(asked.body).__name__
                 log.warning(event("agentx-refused", what=what, error=_error(answer.error)))
@@ -247,9 +251,12 @@ class Session:
         self.state = State.REGISTERING
         role = self._role
         text = role.capabilities_description.encode()
-        return self._ask(Register(role.subtree, role.timeout, role.priority), now) + self._ask(
-            AddAgentCaps(role.capabilities, text), now
-        )
+        wanted: list[Body] = [
+            Register(subtree, role.timeout, role.priority)
+            for subtree in (role.subtree, *role.others)
+        ]
+        wanted.append(AddAgentCaps(role.capabilities, text))
+        return b"".join(self._ask(body, now) for body in wanted)
 
     def _send_notices(self, now: float) -> bytes:
         out = []

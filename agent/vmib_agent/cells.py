@@ -21,6 +21,7 @@ from .inventory import Inventory, Rows
 from .network_kernel import Pif
 from .operational import Operational
 from .readings import Reading, Readings
+from .standard_vms import StandardVms
 from .state import Key, State, Transaction
 from .view import ABSENT
 
@@ -80,6 +81,7 @@ class HostView(Protocol):
     pifs: Mapping[int, Pif]
     mode: r.HostAgentMode
     hypervisor_status: r.OperStatus
+    vms_changed: float
 
     @property
     def notify_suppressed(self) -> int:
@@ -105,12 +107,16 @@ class HostView(Protocol):
     def switch_facts(self, name: str) -> tuple[int, bool, int]:
         """ifIndex (0 if there is none), whether it is up, and the number of ports of a bridge."""
 
+    def parent_of(self, device: str) -> int:
+        """ifIndex of the bridge that a device is a port of, or 0."""
+
 
 class Cells:
     """Implements `view.Source` over a host."""
 
     def __init__(self, host: HostView) -> None:
         self._host = host
+        self._standard = StandardVms(host, host.facts.hypervisor)
         self._lookups_of: Inventory | None = None
         self._vif_counts: tuple[int, Counter[int]] = (-1, Counter())
         self._uuids: dict[str, int] = {}
@@ -129,6 +135,7 @@ class Cells:
             "vmibFilterTable": self._filter,
             "vmibTxnTable": self._txn,
             "vmibTxnErrorTable": self._txn_error,
+            **self._standard.tables,
         }
         self._scalars: Mapping[str, Callable[[], Any]] = {
             "vmibHostUuid": lambda: host.facts.uuid,
@@ -150,6 +157,7 @@ class Cells:
             "vmibNotifyEnable": lambda: host.state.notify_enable,
             "vmibNotifyMinInterval": lambda: host.state.notify_min_interval,
             "vmibNotifySuppressed": lambda: host.notify_suppressed,
+            **self._standard.scalars,
         }
         self._digest_of: tuple[Any, Any, bytes] = (None, None, b"")
 
@@ -203,6 +211,8 @@ class Cells:
                     for txn in self._transactions()
                     for number in range(1, len(txn.errors) + 1)
                 ]
+            case "vmTable" | "vmNetworkTable":
+                return self._standard.keys(table)
             case _:
                 return ()
 

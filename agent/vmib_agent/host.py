@@ -88,6 +88,7 @@ class Host:
         self.pifs: Mapping[int, Pif] = {}
         self.mode = HostAgentMode.recovering
         self.hypervisor_status = OperStatus.unknown
+        self.vms_changed = 0.0
         self.facts = HostFacts(
             "",
             hypervisor.kind,
@@ -217,6 +218,11 @@ class Host:
             return 0, False, 0
         ports = sum(1 for other in self._present.values() if other.master == device.if_index)
         return device.if_index, device.up, ports
+
+    def parent_of(self, device: str) -> int:
+        """ifIndex of the bridge that a device is a port of, or 0."""
+        found = self._present.get(device)
+        return 0 if found is None else found.master
 
     def start(self) -> None:
         """Load the state, take back what was not confirmed, and make the kernel agree with it.
@@ -425,6 +431,8 @@ class Host:
         if found == self.rows.inventory:
             return False
         old = self.rows.inventory
+        if found.vms.keys() != old.vms.keys():
+            self.vms_changed = self._clock().uptime
         self.rows = Rows(self.state.intent, found)
         self._version += 1
         self._renewed |= inventories.renewed(old, found)

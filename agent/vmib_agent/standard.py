@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 from vmib import __version__, objects
 from vmib.smi import Oid, Tag
 from vmib.status import ErrorStatus
+from vmib.vm_mib import VM_MIB
 
-from .access import ENGINE, MPD_STATS, SNMP, SYSTEM, TARGET_STATS, USM_STATS, VM_MIB
+from .access import ENGINE, MPD_STATS, SNMP, SYSTEM, TARGET_STATS, USM_STATS
 from .service import MibService, Missing, PreparedSet, SetRefused, Value, VarBind
 
 Reader = Callable[[], Value]
@@ -62,6 +63,7 @@ MODULES: Sequence[Module] = (
     Module((1, 3, 6, 1, 6, 3, 10, 3, 1, 1), "SNMP-FRAMEWORK-MIB (RFC 3411)"),
     Module((1, 3, 6, 1, 6, 3, 11, 3, 1, 1), "SNMP-MPD-MIB (RFC 3412)"),
     Module((1, 3, 6, 1, 6, 3, 15, 2, 1, 1), "SNMP-USER-BASED-SM-MIB, counters (RFC 3414)"),
+    Module(VM_MIB, "VM-MIB (RFC 7666): machines and their interfaces, read-only"),
     CAPABILITIES,
 )
 

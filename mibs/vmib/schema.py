@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from . import objects, rows
+from . import objects, rows, vm_mib
 from .smi import Column, Oid, Scalar, Table
 
 TABLES: Mapping[str, Table] = {table.name: table for table in objects.TABLES}
@@ -60,12 +60,13 @@ class Place:
 
 LEAVES: tuple[tuple[Oid, Table | None, Scalar | Column], ...] = tuple(
     sorted(
-        [(c.oid, t, c) for t in objects.TABLES for c in t.columns]
-        + [(s.oid, None, s) for s in objects.SCALARS],
+        [(c.oid, t, c) for t in (*objects.TABLES, *vm_mib.TABLES) for c in t.columns]
+        + [(s.oid, None, s) for s in (*objects.SCALARS, *vm_mib.SCALARS)],
         key=lambda leaf: leaf[0],
     )
 )
-"""Every columnar and scalar object with its OID and table, in the order of OIDs."""
+"""Every columnar and scalar object with its OID and table, in the order of OIDs: those of VMIB-MIB,
+and of VM-MIB (RFC 7666) what `vm_mib` has."""
 
 _LEAF_OIDS = [leaf[0] for leaf in LEAVES]
 

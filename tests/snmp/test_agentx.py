@@ -20,6 +20,7 @@ import pytest
 
 from vmib import objects
 from vmib.smi import Oid
+from vmib.vm_mib import VM_MIB
 from vmib_agent import access
 from vmib_agent.standard import CAPABILITIES
 
@@ -100,6 +101,20 @@ def test_the_capabilities_are_in_the_master_s_table(agent: Both) -> None:
     number = re.search(rf"\.9\.1\.2\.(\d+) = OID: \.{'.'.join(map(str, CAPABILITIES.oid))}\n", rows)
     assert number
     assert f'.9.1.3.{number[1]} = STRING: "{CAPABILITIES.description}"' in rows
+
+
+def test_vm_mib_is_served_below_the_master_and_can_be_read_by_all(agent: Both) -> None:
+    root = "." + ".".join(map(str, VM_MIB))
+    for user in "vmib-read", "vmib-shape", "vmib-admin":
+        assert 'STRING: "m2"' in agent.ask("snmpget", f"{root}.1.4.1.2.2", user=user)
+    assert "noAccess" in agent.ask("snmpset", f"{root}.1.9.0", "i", "1", user="vmib-shape")
+    assert "notWritable" in agent.ask("snmpset", f"{root}.1.9.0", "i", "1", user="vmib-admin")
+    lines = {
+        port: agent.ask("snmpwalk", f"{root}.1.4", port=port).splitlines()
+        for port in (DIRECT, SNMPD)
+    }
+    assert len(lines[DIRECT]) == 14
+    assert lines[DIRECT] == lines[SNMPD]
 
 
 def test_who_may_write_is_the_master_s_business(agent: Both) -> None:

@@ -11,6 +11,8 @@ import pytest
 from agents import Agent, dotted, shape
 
 from vmib import objects
+from vmib.vm_mib import VM_MIB
+from vmib_agent.standard import CAPABILITIES, MODULES
 from vmib_agent.users import Role
 
 pytestmark = pytest.mark.snmp
@@ -56,7 +58,13 @@ def test_the_system_group_says_what_this_is(agent: Agent) -> None:
     assert f"OID: {dotted(objects.SYS_OBJECT_ID)}" in walked
     assert 'STRING: "vMIB agent ' in walked
     assert re.search(r"\.1\.3\.0 = Timeticks: \(\d+\)", walked)
-    assert walked.count(".1.3.6.1.2.1.1.9.1.3.") == 5
+    for number, module in enumerate(MODULES, 1):
+        assert f".1.9.1.2.{number} = OID: {dotted(module.oid)}\n" in walked
+        assert f'.1.9.1.3.{number} = STRING: "{module.description}"\n' in walked
+        assert f".1.9.1.4.{number} = Timeticks: (0)" in walked
+    assert walked.count(".1.3.6.1.2.1.1.9.1.3.") == len(MODULES)
+    assert ".1.3.6.1.2.1.1.8.0 = Timeticks: (0)" in walked
+    assert {CAPABILITIES.oid, VM_MIB} <= {module.oid for module in MODULES}
 
 
 def test_the_engine_group_agrees_with_the_messages(agent: Agent) -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from vmib import objects
+from vmib.vm_mib import VM_MIB
 
 from .agentx_hosts import DIRECT, SNMPD, Both, both
 
@@ -19,6 +20,7 @@ pytestmark = [
 ]
 
 VMIB = "." + ".".join(map(str, objects.VMIB_MIB))
+VM = "." + ".".join(map(str, VM_MIB))
 RATE, RATE2, DELAY = "vmibShapeRate.1.1.2", "vmibShapeRate.2.1.2", "vmibShapeDelay.1.1.2"
 HOST_UUID, LOCK = "vmibHostUuid.0", "vmibTxnSpinLock.0"
 ADDRESS = "1.1.1.4.10.0.0.1"
@@ -81,12 +83,33 @@ MALFORMED = [
     f"{VMIB}.1.4.1.1.2" + ".1" * 110,
 ]
 
+BEFORE_THE_UPTIME = f"{VM}.1.1.3.0"
+
+OF_VM_MIB = [
+    VM,
+    f"{VM}.1.1.1.0",
+    BEFORE_THE_UPTIME,
+    f"{VM}.1.2.0",
+    f"{VM}.1.2",
+    f"{VM}.1.4.1.1.1",
+    *(f"{VM}.1.4.1.{column}.{row}" for column in (2, 3, 4, 5, 6, 7, 8, 9) for row in (1, 2)),
+    f"{VM}.1.4.1.2.9",
+    f"{VM}.1.4.1.2.1.1",
+    f"{VM}.1.8.1.2.1",
+    *(f"{VM}.1.8.1.{column}.1.1" for column in (1, 2, 3, 4, 6)),
+    f"{VM}.1.9.0",
+]
+
 AFTER_THE_LAST = ("vmibNotifyObject.0", f"{VMIB}.77.1")
 
 READS = [
     *(get(oid) for oid in MALFORMED),
     *(following(oid) for oid in MALFORMED if oid not in AFTER_THE_LAST),
     *(bulk("-Cr3", oid) for oid in MALFORMED[:12]),
+    *(get(oid) for oid in OF_VM_MIB),
+    *(following(oid) for oid in OF_VM_MIB if oid != BEFORE_THE_UPTIME),
+    get(f"{VM}.1.4.1.2.1", RATE, f"{VM}.1.8.1.5.2.1"),
+    bulk("-Cr20", f"{VM}.1.4"),
     get(HOST_UUID, RATE, RATE2, "vmibVmName.1", "vmibVifMacAddress.2.1"),
     get(RATE, "vmibShapeRate.9.1.2", f"{VMIB}.77.1", DELAY, RATE),
     get("vmibHostCapabilities.0", "vmibTxnDigest.0", "vmibTxnGeneration.0"),
@@ -137,6 +160,10 @@ REFUSED = [
     put(f"{HOST_UUID} x {'00' * 16}"),
     put("vmibShapeDirection.1.1.2 i 1"),
     put(f"{VMIB}.77.1 i 1"),
+    put(f"{VM}.1.4.1.2.1 s other"),
+    put(f"{VM}.1.9.0 i 1"),
+    put(f"{VM}.1.1.3.0 o .1.3.6"),
+    put(f"{RATE} u 5 {VM}.1.4.1.5.1 i 4"),
     put(f"{LOCK[:-1]}1 i 1"),
     put(f"{LOCK} i 1"),
     put(f"{LOCK} i -1"),

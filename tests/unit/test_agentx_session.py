@@ -109,9 +109,9 @@ class Prepared:
 class Script:
     """A session, and the master that the test plays."""
 
-    def __init__(self, memory: Memory | None = None) -> None:
+    def __init__(self, memory: Memory | None = None, role: Role = ROLE) -> None:
         self.memory = memory or Memory(10, 20, 30)
-        self.session = Session(ROLE)
+        self.session = Session(role)
         self.now = 100.0
         self.packet = 1000
         self.started = 0
@@ -221,6 +221,17 @@ def test_a_subtree_that_is_refused_ends_the_session() -> None:
     with pytest.raises(SessionEnded, match=r"register .*32473\.9\.1: duplicateRegistr") as ended:
         script.answer(register, error=AgentxError.duplicateRegistration)
     assert pdus(ended.value.parting)[0].body == agentx.Close(CloseReason.other)
+
+
+def test_another_subtree_that_is_refused_does_not_keep_it_from_serving() -> None:
+    script = Script(role=ROLE._replace(others=((*ROOT, 7),)))
+    register, other, caps = script.answer(*script.connect())
+    assert other == Pdu(agentx.Register((*ROOT, 7), 5, 100), SESSION, 0, 3)
+    script.answer(other, error=AgentxError.duplicateRegistration)
+    script.answer(register)
+    assert script.session.state is State.REGISTERING
+    script.answer(caps)
+    assert script.session.state is State.UP
 
 
 def test_capabilities_that_are_refused_do_not_keep_it_from_serving() -> None:
