@@ -137,11 +137,14 @@ class Agent:
         """The values of instances, in order; one that is missing has an exception as its value."""
         return await self._same_oids(PduType.GET, _unset(oids))
 
-    async def set(self, varbinds: Iterable[VarBind]) -> tuple[VarBind, ...]:
-        """Set all the varbinds or none, in one message; raises TooLarge rather than split it."""
+    async def set(self, varbinds: Iterable[VarBind], *, longer: float = 0.0) -> tuple[VarBind, ...]:
+        """Set all the varbinds or none, in one message; raises TooLarge rather than split it.
+
+        `longer` seconds more than for other requests are waited for the answer.
+        """
         if isinstance(self._session.credentials, Community):
             raise CommunityWrite
-        return await self._same_oids(PduType.SET, tuple(varbinds))
+        return await self._same_oids(PduType.SET, tuple(varbinds), longer)
 
     async def getbulk(
         self, oids: Iterable[Oid], *, non_repeaters: int = 0, max_repetitions: int = 10
@@ -252,8 +255,10 @@ class Agent:
             asked.pop()
         return asked
 
-    async def _same_oids(self, kind: PduType, varbinds: tuple[VarBind, ...]) -> tuple[VarBind, ...]:
-        reply = (await self._session.request(kind, varbinds)).varbinds
+    async def _same_oids(
+        self, kind: PduType, varbinds: tuple[VarBind, ...], longer: float = 0.0
+    ) -> tuple[VarBind, ...]:
+        reply = (await self._session.request(kind, varbinds, longer=longer)).varbinds
         if [oid for oid, _ in reply] != [oid for oid, _ in varbinds]:
             raise BadReply(self.name, "answered about other instances than were asked")
         return reply

@@ -177,13 +177,16 @@ class Session:
         varbinds: tuple[VarBind, ...],
         error_status: int = 0,
         error_index: int = 0,
+        longer: float = 0.0,
     ) -> Pdu:
+        """The answer to a request, for which `longer` seconds more than usual are waited."""
+        patience = replace(self._patience, timeout=self._patience.timeout + longer)
         endpoint, _ = await self._reach()
         pdu = Pdu(kind, endpoint.next_id(), varbinds, error_status, error_index)
         if isinstance(self.credentials, Community):
-            reply = await self._ask_v2c(self.credentials, pdu)
+            reply = await self._ask_v2c(self.credentials, pdu, patience)
         else:
-            reply = await self._ask_v3(self.credentials, pdu)
+            reply = await self._ask_v3(self.credentials, pdu, patience)
         if reply.error_status:
             index = reply.error_index
             oid = varbinds[index - 1].oid if 1 <= index <= len(varbinds) else None
@@ -201,24 +204,24 @@ class Session:
         return self._shared.endpoint(self._family), self._peer
 
     async def _exchange(
-        self, build: Callable[[int], bytes], accept: Accept, way_out: str
+        self, build: Callable[[int], bytes], accept: Accept, way_out: str, patience: Patience
     ) -> object:
         endpoint, peer = await self._reach()
-        attempts = self._patience.retries + 1
+        attempts = patience.retries + 1
         try:
             async with self._slots:
                 return await endpoint.request(
-                    self.name, peer, build, accept, self._patience.timeout, attempts
+                    self.name, peer, build, accept, patience.timeout, attempts
                 )
         except NoReply:
-            raise Timeout(self.name, attempts, self._patience.timeout, way_out) from None
+            raise Timeout(self.name, attempts, patience.timeout, way_out) from None
 
     def _checked_size(self, datagram: bytes) -> bytes:
         if len(datagram) > self.max_size:
             raise TooLarge("the request", len(datagram), self.max_size, "octets")
         return datagram
 
-    async def _ask_v2c(self, community: Community, pdu: Pdu) -> Pdu:
+    async def _ask_v2c(self, community: Community, pdu: Pdu, patience: Patience) -> Pdu:
         def build(number: int) -> bytes:
             numbered = replace(pdu, request_id=number)
             return self._checked_size(encode_community(CommunityMessage(community.name, numbered)))
@@ -229,22 +232,27 @@ class Session:
             return message.pdu if message.pdu.type is PduType.RESPONSE else None
 
         reply = await self._exchange(
-            build, accept, "check the address, the community and that the agent allows SNMPv2c"
+            build,
+            accept,
+            "check the address, the community and that the agent allows SNMPv2c",
+            patience,
         )
         assert isinstance(reply, Pdu)
         return reply
 
-    async def _ask_v3(self, credentials: Credentials, pdu: Pdu) -> Pdu:
+    async def _ask_v3(self, credentials: Credentials, pdu: Pdu, patience: Patience) -> Pdu:
         for _ in range(_ATTEMPTS_IN_STEP):
             engine = await self._discovered(credentials)
-            reply = await self._ask_engine(credentials, engine, pdu)
+            reply = await self._ask_engine(credentials, engine, pdu, patience)
             if isinstance(reply, Pdu):
                 return reply
         raise AuthenticationFailed(
             self.name, "keeps refusing the time or engine ID that it tells", "restart the agent"
         )
 
-    async def _ask_engine(self, credentials: Credentials, engine: _Engine, pdu: Pdu) -> object:
+    async def _ask_engine(
+        self, credentials: Credentials, engine: _Engine, pdu: Pdu, patience: Patience
+    ) -> object:
         scoped = encode_scoped(ScopedPdu(engine.engine_id, self._context, pdu))
         level = AUTH if credentials.priv is None else AUTH | PRIV
         user = credentials.user.encode()
@@ -278,6 +286,7 @@ class Session:
             accept,
             "its engine answers, so it is overloaded, has stopped, or has another privacy"
             " pass phrase for this user",
+            patience,
         )
 
     def _after_report(self, report: Pdu, authentic: bool, engine: _Engine) -> _AskAgain | None:
@@ -321,6 +330,7 @@ class Session:
             build,
             accept,
             "check the address, that an SNMPv3 agent listens there and that UDP gets through",
+            self._patience,
         )
         assert isinstance(told, UsmParameters)
         self._engine = _Engine(

@@ -27,6 +27,9 @@ from .staging import LOCK_MODULUS, Group, action, locked, opening, waves
 POLL = 0.02
 """Seconds between two looks at a transaction that is still at work."""
 
+_SECONDS_PER_ROW = 0.005
+"""What an agent may take to validate or commit a row, beyond the time for any request."""
+
 _CHANGED_MEANWHILE = "somebody changed something after the plan was made; plan again"
 
 FINISHED = frozenset(
@@ -127,8 +130,13 @@ class HostTransaction:
         self.messages = 0
         self._lock = plan.spin_lock
 
-    async def _set(self, varbinds: Sequence[VarBind]) -> None:
-        await self.agent.set([locked(self._lock), *varbinds])
+    @property
+    def _longer(self) -> float:
+        """Seconds more than for any request that a step of all rows may take."""
+        return len(self.plan.changes) * _SECONDS_PER_ROW
+
+    async def _set(self, varbinds: Sequence[VarBind], longer: float = 0.0) -> None:
+        await self.agent.set([locked(self._lock), *varbinds], longer=longer)
         self._lock = (self._lock + 1) % LOCK_MODULUS
         self.messages += 1
 
@@ -145,7 +153,8 @@ class HostTransaction:
         taken = 0
         for wave in messages:
             for message in wave:
-                await self._stage_message(message)
+                longer = self._longer if taken + 1 == total else 0.0
+                await self._stage_message(message, longer)
                 taken += 1
                 progress(taken, total)
         found = await self._after(rows.TxnState.valid, "does not accept the changes")
@@ -168,9 +177,11 @@ class HostTransaction:
             packed.append([[next(groups) for _ in range(size)] for size in sizes])
         return packed
 
-    async def _stage_message(self, message: Sequence[tuple[Change | None, Group]]) -> None:
+    async def _stage_message(
+        self, message: Sequence[tuple[Change | None, Group]], longer: float
+    ) -> None:
         try:
-            await self._set(list(chain.from_iterable(group for _, group in message)))
+            await self._set(list(chain.from_iterable(group for _, group in message)), longer)
         except SnmpError as error:
             await self._explain(error, message)
         self.opened = True
@@ -236,7 +247,7 @@ class HostTransaction:
 
     async def _act(self, step: rows.TxnAction) -> None:
         try:
-            await self._set([action(self.index, step)])
+            await self._set([action(self.index, step)], self._longer)
         except SnmpError as error:
             found = await view(self.agent, self.index)
             state = "there is no such transaction" if found is None else f"it is {found.state.name}"

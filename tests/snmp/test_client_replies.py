@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -225,6 +226,14 @@ def test_a_retransmission_is_the_same_octets_and_a_late_reply_answers_it() -> No
     assert len(requests) == 3
     assert len(set(requests)) == 1
     assert discovery not in requests
+
+
+@pytest.mark.parametrize("longer", [0.0, 0.5])
+def test_a_set_that_takes_long_is_waited_for_where_that_is_known(longer: float) -> None:
+    done = time.monotonic() + 0.15
+    engine = Engine(changes=lambda datagram, _: [datagram] if time.monotonic() > done else [])
+    found, _, _ = ask(engine, lambda agent: agent.set([row(1)], longer=longer), USER, timeout=0.1)
+    assert found == (row(1),) if longer else isinstance(found, Timeout)
 
 
 def test_every_reply_after_the_first_is_dropped() -> None:
