@@ -7,7 +7,7 @@ so that it can be searched.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from xml.sax.saxutils import escape, quoteattr
+from html import escape
 
 from .graph_layout import CHIP_TEXT, MARGIN, Box, Curve, Layout, layout, site_title
 from .graph_model import Graph, GraphLink, GraphMachine, GraphSite, NodeState
@@ -63,7 +63,7 @@ def _document(graph: Graph, places: Layout, states: list[NodeState]) -> Iterator
     yield (
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} '
         f'viewBox="0 0 {places.width:.0f} {places.height:.0f}" role="img" '
-        f"aria-label={quoteattr(graph.title)}>"
+        f'aria-label="{title}">'
     )
     yield f"<title>{title}</title><style>{_STYLE}</style>"
     yield f'<rect class="ground" {size}/>'

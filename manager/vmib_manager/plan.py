@@ -172,7 +172,7 @@ def host_plan(
         generation=scalars.generation,
         spin_lock=scalars.spin_lock,
         before=scalars.digest,
-        digest=canonical.digest(after, names.discovered),
+        digest=canonical.digest(after, names.discovered) if changes else scalars.digest,
         names=names,
         labels=labels_of(actual, wanted),
         kept=tuple(kept),
