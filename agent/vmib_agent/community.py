@@ -6,7 +6,7 @@ import hmac
 from ipaddress import ip_address
 
 from vmib.snmp import ber
-from vmib.snmp.channel import NotPlain
+from vmib.snmp.channel import NotPlain, inside
 from vmib.snmp.message import MAX_DATAGRAM, V2C, PduType
 
 from .config import Communities
@@ -31,11 +31,9 @@ class CommunityAccess:
         known = hmac.compare_digest(community, self._community)
         return known and self._admits_address(source[0])
 
-    def pdu_of(self, datagram: bytes, at: int, source: tuple[str, int]) -> int:
-        """Where the PDU starts in an admitted message, whose contents start at `at`.
-
-        Raises `NotPlain` for a message of others.
-        """
+    def pdu_of(self, datagram: bytes, source: tuple[str, int]) -> int:
+        """Where the PDU starts that takes the rest of an admitted message; raises `NotPlain`."""
+        at = inside(datagram, 0, len(datagram), ber.SEQUENCE)
         stop = at + len(self._head)
         if not hmac.compare_digest(datagram[at:stop], self._head):
             raise NotPlain

@@ -31,7 +31,7 @@ def respond(pages: Pages, data: bytes, at: int, end: int, room: int) -> bytes:
     try:
         kind = data[at]
         start = inside(data, at, end, kind)
-        stop = integer_end(data, start, end)
+        stop = integer_end(data, start)
         request_id = data[start:stop]
         if kind == _GET_BULK:
             varbinds = _bulk(pages, data, stop, end, room)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 from vmib.errors import VmibError
 from vmib.snmp import ber
-from vmib.snmp.channel import NotPlain, inside
+from vmib.snmp.channel import NotPlain
 from vmib.snmp.message import V2C, V3, CommunityMessage, PduType, decode_message
 
 from . import access, fastpath, standard
@@ -93,12 +93,12 @@ class FrontEnd:
         """The answer to a message of the usual form; raises `NotPlain` for any other."""
         if len(datagram) < _SHORTEST:
             raise NotPlain
-        at = inside(datagram, 0, len(datagram), ber.SEQUENCE)
-        if datagram[at + 2] == V3:
+        version = 4 if datagram[1] < 0x80 else 4 + (datagram[1] & 3)
+        if datagram[version] == V3:
             return self._express.receive(datagram, source)
         if self._community is None:
             raise NotPlain
-        at = self._community.pdu_of(datagram, at, source)
+        at = self._community.pdu_of(datagram, source)
         return self._community.response(self._answered(datagram, at, _READER, self._community.room))
 
     def _handle_any(self, origin: Origin) -> bytes | None:

@@ -84,6 +84,10 @@ class Page:
         """The rows may be others now."""
         self._rows = None
 
+    def varbind(self, row: int, epoch: int) -> bytes:
+        """The varbind of one row."""
+        return self._encoded(self.rows.keys[row], self.rows.octets[row])
+
     def run(self, start: int, count: int, epoch: int) -> list[bytes]:
         """The varbinds of so many rows from one on, or of as many as there are."""
         rows = self.rows
@@ -132,12 +136,18 @@ class KeptPage(Page):
         self._epoch = -1
         self._stamped = ()
 
+    def varbind(self, row: int, epoch: int) -> bytes:
+        """The varbind of one row."""
+        if self._epoch != epoch or not self._is_steady:
+            self._renew(epoch)
+        return self._varbinds[row] or self.run(row, 1, epoch)[0]
+
     def run(self, start: int, count: int, epoch: int) -> list[bytes]:
         """The varbinds of so many rows from one on, or of as many as there are."""
         if self._epoch != epoch or not self._is_steady:
             self._renew(epoch)
         found = self._varbinds[start : start + count]
-        if None in found:
+        if not all(found):
             rows = self.rows
             for place, varbind in enumerate(found, start):
                 if varbind is None:
@@ -175,7 +185,10 @@ class Pages:
 
     def renew(self) -> None:
         """To be called before each request: rows that may be others are forgotten."""
-        self._epoch = self._source.epoch
+        epoch = self._source.epoch
+        if epoch == self._epoch:
+            return
+        self._epoch = epoch
         if self._source.version != self._version:
             self._version = self._source.version
             self._rows.clear()
@@ -190,7 +203,7 @@ class Pages:
     def get(self, octets: bytes) -> bytes:
         """The varbind of the instance with these octets; raises `NoPage`."""
         page, row = self._place(octets)
-        return page.run(row, 1, self._epoch)[0]
+        return page.varbind(row, self._epoch)
 
     def following(self, octets: bytes, count: int) -> list[bytes]:
         """The so many varbinds after an OID.

@@ -27,7 +27,7 @@ class Sealer:
     def channel(self, user: User) -> Channel:
         """Messages of a user whose privacy protocol is one of `usm.PRIV_PROTOCOLS`."""
         keys = usm.Keys(usm.auth_protocol(user.auth), user.auth_key, user.priv_key)
-        return Channel(self._engine_id, user.name.encode(), keys)
+        return Channel(self._engine_id, user.name.encode(), keys, MAX_DATAGRAM, AUTH | PRIV)
 
     def in_window(self, boots: int, time: int) -> bool:
         """Whether a message of that time is in time (RFC 3414 section 3.2, 7a)."""
@@ -36,11 +36,6 @@ class Sealer:
     def seal(self, channel: Channel, msg_id: bytes, kind: PduType, contents: bytes) -> bytes:
         """The authPriv message around the contents of a PDU; `msg_id` is an encoded integer."""
         self._salt = (self._salt + 1) % _SALTS
-        return channel.seal(
-            msg_id,
-            MAX_DATAGRAM,
-            AUTH | PRIV,
-            (self._boots, int(self._uptime())),
-            self._salt.to_bytes(8),
-            ber.tlv(kind, contents),
-        )
+        salt = self._salt.to_bytes(8)
+        pdu = ber.tlv(kind, contents)
+        return channel.seal(msg_id, self._boots, int(self._uptime()), salt, pdu)

@@ -6,6 +6,8 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable, Iterable
+from functools import partial
+from ipaddress import ip_address
 from typing import Any
 
 from vmib.errors import VmibError
@@ -40,6 +42,34 @@ def bind(endpoint: Endpoint) -> socket.socket:
     return bound
 
 
+class _OneAddress:
+    """A socket on one address: there is no other that answers could leave from."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self.receive = listener.recvfrom
+        self.send: Callable[[bytes, Any], object] = listener.sendto
+
+
+class _AllAddresses:
+    """A socket on all addresses, and where the datagram received last was sent to."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self._ancillary: list[tuple[int, int, bytes]] = []
+        if listener.family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        else:
+            listener.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+
+    def receive(self, octets: int) -> tuple[bytes, Any]:
+        datagram, self._ancillary, _, address = self._listener.recvmsg(octets, _ANCILLARY_OCTETS)
+        return datagram, address
+
+    def send(self, answer: bytes, address: Any) -> object:
+        origin = _from_the_same_address(self._ancillary)
+        return self._listener.sendmsg([answer], origin, 0, address)
+
+
 class Listeners:
     """Sockets whose datagrams go through one handler."""
 
@@ -53,11 +83,9 @@ class Listeners:
         for listener in self.sockets:
             listener.setblocking(False)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-            if listener.family == socket.AF_INET6:
-                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-            else:
-                listener.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
-            loop.add_reader(listener, self._readable, listener)
+            own = ip_address(listener.getsockname()[0].partition("%")[0])
+            door = _AllAddresses(listener) if own.is_unspecified else _OneAddress(listener)
+            loop.add_reader(listener, partial(self._readable, door.receive, door.send))
 
     def close(self) -> None:
         """Stop listening."""
@@ -65,10 +93,14 @@ class Listeners:
             self._loop.remove_reader(listener)
             listener.close()
 
-    def _readable(self, listener: socket.socket) -> None:
+    def _readable(
+        self,
+        receive: Callable[[int], tuple[bytes, Any]],
+        send: Callable[[bytes, Any], object],
+    ) -> None:
         for _ in range(_DATAGRAMS_IN_A_ROW):
             try:
-                datagram, ancillary, _, address = listener.recvmsg(_MAX_DATAGRAM, _ANCILLARY_OCTETS)
+                datagram, address = receive(_MAX_DATAGRAM)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
@@ -77,7 +109,7 @@ class Listeners:
             answer = self._handler(datagram, address[:2])
             if answer is not None:
                 try:
-                    listener.sendmsg([answer], _from_the_same_address(ancillary), 0, address)
+                    send(answer, address)
                 except OSError as error:
                     self._complain("cannot-send", error)
 

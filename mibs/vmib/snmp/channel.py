@@ -2,7 +2,7 @@
 
 The common case, from octets to octets and without the objects of `vmib.snmp.message`, at a third
 of the cost. `NotPlain` is raised for every message that is not as plain as most are, be it wrong
-or merely rare; the message has to be judged by `decode_message` and `vmib.snmp.usm` then.
+or merely rare; such a message is for `decode_message` and `vmib.snmp.usm` to judge.
 """
 
 from __future__ import annotations
@@ -10,19 +10,27 @@ from __future__ import annotations
 from hmac import compare_digest
 from typing import NamedTuple
 
-from . import ber
-from .ber import INTEGER, OCTET_STRING, SEQUENCE, DecodeError, decode_integer, expect, tlv
+from .ber import (
+    INTEGER,
+    OCTET_STRING,
+    SEQUENCE,
+    DecodeError,
+    decode_integer,
+    encode_integer,
+    tlv,
+)
 from .message import AUTH, MIN_MESSAGE, PRIV, REPORTABLE
 from .usm import DecryptionError, Keys
 
-_VERSION_3 = b"\2\1\3"
-_FLAGS = {
+_VERSION_AND_HEADER = bytes((INTEGER, 1, 3, SEQUENCE))
+_AUTH_PRIV = {
     bytes((OCTET_STRING, 1, flags, INTEGER, 1, 3)): flags
     for flags in (AUTH | PRIV, AUTH | PRIV | REPORTABLE)
 }
 """msgFlags and msgSecurityModel (USM) as they are encoded."""
-_MODEL = {flags: octets for octets, flags in _FLAGS.items()}
-_SALT = bytes((OCTET_STRING, 8))
+_ENCODED = {flags: octets for octets, flags in _AUTH_PRIV.items()}
+_SALT_OCTETS = 8
+_SALT = bytes((OCTET_STRING, _SALT_OCTETS))
 
 
 class NotPlain(Exception):
@@ -45,35 +53,34 @@ def inside(data: bytes, at: int, end: int, tag: int) -> int:
     return start
 
 
-def integer_end(data: bytes, at: int, end: int) -> int:
-    """Where the Integer32 at `at` stops. Raises `NotPlain`, or `DecodeError`."""
-    start, stop = expect(data, at, end, INTEGER)
-    size = stop - start
-    if not 1 <= size <= 4 or start != at + 2:
+def integer_end(data: bytes, at: int) -> int:
+    """Where the Integer32 at `at` stops. Raises `NotPlain`, or IndexError where there is none."""
+    size, first = data[at + 1], data[at + 2]
+    if data[at] != INTEGER or not 1 <= size <= 4:
         raise NotPlain
-    if size > 1 and data[start] in (0x00, 0xFF) and (data[start] ^ data[start + 1]) < 0x80:
+    if size > 1 and first in (0x00, 0xFF) and (first ^ data[at + 3]) < 0x80:
         raise NotPlain
-    return stop
+    return at + 2 + size
 
 
 class Outline(NamedTuple):
     """What of a message can be read without keys: msgID (an encoded integer), the largest message
-    that its sender takes, the flags, and where the security parameters and the data are."""
+    that its sender takes, where the security parameters start and stop, and where the data start,
+    which take the rest."""
 
     msg_id: bytes
     max_size: int
-    flags: int
     security: int
     security_end: int
     body: int
 
     def user(self, data: bytes) -> bytes:
         """The user's name, which only a key can confirm; raises `NotPlain`."""
-        at = self.security
         try:
-            for _ in range(3):  # engine ID, boots, time
-                at += 2 + data[at + 1]
-            return data[at + 2 : at + 2 + data[at + 1]]
+            boots = self.security + 2 + data[self.security + 1]
+            time = boots + 2 + data[boots + 1]
+            user = time + 2 + data[time + 1]
+            return data[user + 2 : user + 2 + data[user + 1]]
         except IndexError:
             raise NotPlain from None
 
@@ -83,99 +90,115 @@ def outline(data: bytes) -> Outline:
     try:
         end = len(data)
         at = inside(data, 0, end, SEQUENCE)
-        start, stop = expect(data, at + 3, end, SEQUENCE)
-        identified = integer_end(data, start, stop)
-        max_size, sized = decode_integer(data, identified, stop)
-        flags = _FLAGS.get(data[sized:stop])
-        security, body = expect(data, stop, end, OCTET_STRING)
-        if data[at : at + 3] != _VERSION_3 or flags is None or max_size < MIN_MESSAGE:
+        start = at + 5
+        stop = start + data[at + 4]
+        identified = integer_end(data, start)
+        sized = integer_end(data, identified)
+        max_size = int.from_bytes(data[identified + 2 : sized])
+        if data[at : at + 4] != _VERSION_AND_HEADER or data[sized:stop] not in _AUTH_PRIV:
             raise NotPlain
-        if data[start + 2] >= 0x80:
+        if data[start + 2] >= 0x80 or data[identified + 2] >= 0x80 or max_size < MIN_MESSAGE:
             raise NotPlain
+        security, size = stop + 2, data[stop + 1]
+        if size == 0x81:
+            security, size = stop + 3, data[stop + 2]
+        elif size >= 0x80:
+            raise NotPlain
+        if data[stop] != OCTET_STRING:
+            raise NotPlain
+        parameters_end = security + size
         return Outline(
             data[start:identified],
             max_size,
-            flags,
-            inside(data, security, body, SEQUENCE),
-            body,
-            inside(data, body, end, OCTET_STRING),
+            inside(data, security, parameters_end, SEQUENCE),
+            parameters_end,
+            inside(data, parameters_end, end, OCTET_STRING),
         )
-    except (IndexError, DecodeError):
+    except IndexError:
         raise NotPlain from None
-
-
-class Opened(NamedTuple):
-    """The engine's boots and time, the octets of a ScopedPDU, and where its PDU starts."""
-
-    boots: int
-    time: int
-    scoped: bytes
-    pdu: int
 
 
 class Channel:
     """Messages in the name of one user, with one engine as the authority, in one context."""
 
-    def __init__(self, engine_id: bytes, user: bytes, keys: Keys, context: bytes = b"") -> None:
+    def __init__(
+        self,
+        engine_id: bytes,
+        user: bytes,
+        keys: Keys,
+        max_size: int,
+        flags: int,
+        context: bytes = b"",
+    ) -> None:
+        """`max_size` and `flags` are for what is sealed."""
+        size = keys.protocol.digest_size
         self.engine_id = engine_id
         self._keys = keys
         self._engine = tlv(OCTET_STRING, engine_id)
         self._names = self._engine + tlv(OCTET_STRING, context)
-        self._digest_size = keys.protocol.digest_size
-        self._user = tlv(OCTET_STRING, user) + bytes((OCTET_STRING, self._digest_size))
-        self._no_digest = bytes(self._digest_size)
-        self._clock = (-1, -1)
-        self._at_clock = b""
+        self._user = tlv(OCTET_STRING, user) + bytes((OCTET_STRING, size))
+        self._no_digest = bytes(size)
+        self._header = encode_integer(max_size) + _ENCODED[flags]
+        self._times = (-1, -1)
+        self._before_salt = b""
+        self._seen = b"\0"
+        self._seen_times = (-1, -1)
 
-    def seal(
-        self,
-        msg_id: bytes,
-        max_size: int,
-        flags: int,
-        clock: tuple[int, int],
-        salt: bytes,
-        pdu: bytes,
-    ) -> bytes:
+    def seal(self, msg_id: bytes, boots: int, time: int, salt: bytes, pdu: bytes) -> bytes:
         """The message around an encoded PDU.
 
-        `msg_id` is an encoded integer, `clock` the authority's boots and time, `salt` 8 octets
+        `msg_id` is an encoded integer, boots and time are the authority's, `salt` is 8 octets
         never used before with this key.
         """
-        if clock != self._clock:
-            times = ber.encode_integer(clock[0]) + ber.encode_integer(clock[1])
-            self._clock = clock
-            self._at_clock = self._engine + times + self._user + self._no_digest + _SALT
-        encrypted = self._keys.encrypt(*clock, salt, tlv(SEQUENCE, self._names + pdu))
-        header = tlv(SEQUENCE, msg_id + ber.encode_integer(max_size) + _MODEL[flags])
-        security = tlv(OCTET_STRING, tlv(SEQUENCE, self._at_clock + salt))
-        body = tlv(OCTET_STRING, encrypted)
-        message = tlv(SEQUENCE, _VERSION_3 + header + security + body)
-        stop = len(message) - len(body) - len(_SALT) - len(salt)
-        digest = self._keys.digest(message)
-        return message[: stop - self._digest_size] + digest + message[stop:]
+        if (boots, time) != self._times:
+            self._times = boots, time
+            times = encode_integer(boots) + encode_integer(time)
+            self._before_salt = self._engine + times + self._user + self._no_digest + _SALT
+        data = self._keys.encrypt(boots, time, salt, tlv(SEQUENCE, self._names + pdu))
+        body = tlv(OCTET_STRING, data)
+        security = tlv(OCTET_STRING, tlv(SEQUENCE, self._before_salt + salt))
+        header = msg_id + self._header
+        start = _VERSION_AND_HEADER + bytes((len(header),)) + header
+        message = tlv(SEQUENCE, start + security + body)
+        stop = len(message) - len(body) - len(_SALT) - _SALT_OCTETS
+        before = message[: stop - len(self._no_digest)]
+        return before + self._keys.digest(message) + message[stop:]
 
-    def open(self, data: bytes, found: Outline) -> Opened:
-        """What an authentic message holds; `found` is its outline. Raises `NotPlain`."""
+    def open(self, data: bytes, found: Outline) -> tuple[int, int, bytes, int]:
+        """The authority's boots and time, the ScopedPDU, and where the PDU in it starts.
+
+        `found` is the outline. Raises `NotPlain` also for what is not authentic.
+        """
         try:
-            at, end = found.security + len(self._engine), found.security_end
-            if not data.startswith(self._engine, found.security):
-                raise NotPlain
-            boots, at = decode_integer(data, at, end)
-            time, at = decode_integer(data, at, end)
-            start = at + len(self._user)
-            stop = start + self._digest_size
-            salt = stop + len(_SALT)
-            if boots < 0 or time < 0 or salt + 8 != end:
-                raise NotPlain
-            if data[at:start] != self._user or data[stop:salt] != _SALT:
+            salt = found.security_end - _SALT_OCTETS
+            stop = salt - len(_SALT)
+            start = stop - len(self._no_digest)
+            if data[found.security : start] != self._seen:  # of the last message, a second ago
+                self._look(data, found.security, start)
+            boots, time = self._seen_times
+            if data[stop:salt] != _SALT:
                 raise NotPlain
             expected = self._keys.digest(data[:start] + self._no_digest + data[stop:])
             if not compare_digest(expected, data[start:stop]):
                 raise NotPlain
-            scoped = self._keys.decrypted(boots, time, data[salt:end], data[found.body :])
+            iv = data[salt : found.security_end]
+            scoped = self._keys.decrypted(boots, time, iv, data[found.body :])
             pdu = inside(scoped, 0, len(scoped), SEQUENCE)
             if not scoped.startswith(self._names, pdu):
                 raise NotPlain
-            return Opened(boots, time, scoped, pdu + len(self._names))
+            return boots, time, scoped, pdu + len(self._names)
         except (IndexError, DecodeError, DecryptionError):
             raise NotPlain from None
+
+    def _look(self, data: bytes, at: int, end: int) -> None:
+        """Read engine ID, boots, time and user, up to where the digest starts.
+
+        Raises `NotPlain` or `DecodeError`.
+        """
+        if not data.startswith(self._engine, at):
+            raise NotPlain
+        boots, stop = decode_integer(data, at + len(self._engine), end)
+        time, stop = decode_integer(data, stop, end)
+        if data[stop:end] != self._user or boots < 0 or time < 0:
+            raise NotPlain
+        self._seen, self._seen_times = data[at:end], (boots, time)
