@@ -10,7 +10,8 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
+from operator import attrgetter, ne
 
 from vmib.errors import Unavailable
 from vmib.rows import HostAgentMode, OperStatus, Sync, VifKey
@@ -46,6 +47,12 @@ RETRY_TICKS = 10
 """Ticks between two attempts at what failed outside a SET."""
 RULES_SHARE = 0.02
 """How much of the time comparing the packet filter, which announces no changes, may take."""
+
+
+_ENDURING = attrgetter(
+    *(field.name for field in fields(State) if field.name not in ("spin_lock", "current"))
+)
+"""What of a state survives a restart, beside the transaction that awaits confirmation."""
 
 
 def clock() -> Now:
@@ -152,7 +159,7 @@ class Host:
             return
         if _worth_saving(self.state, decision.state):
             self._save_or_refuse(decision)
-        self._become(replace(decision, events=()))
+        self._become(decision if not decision.events else replace(decision, events=()))
 
     def take_back(self, before: State, after: State) -> None:
         """Undo the commit that led from one state to the other; raises `SetRefused` (undoFailed).
@@ -552,11 +559,11 @@ def _refused(decision: Decision, problems: Sequence[Problem], reason: str) -> Se
 
 def _worth_saving(old: State, new: State) -> bool:
     """Whether anything that survives a restart differs: not the lock, not what is staged."""
+    return any(map(ne, _kept(old), _kept(new)))
 
-    def kept(state: State) -> State:
-        current = state.current
-        if current is not None and current.before is None:
-            current = None
-        return replace(state, spin_lock=0, current=current)
 
-    return kept(old) != kept(new)
+def _kept(state: State) -> tuple[object, ...]:
+    current = state.current
+    if current is not None and current.before is None:
+        current = None
+    return (*_ENDURING(state), current)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -23,6 +24,8 @@ _JOURNAL_PRIORITIES = {
     logging.CRITICAL: 2,
 }
 
+_PLAIN = re.compile(r"[\w.,:;/@%+-]+", re.ASCII)
+
 log = logging.getLogger("vmib_agent")
 
 
@@ -41,6 +44,8 @@ def event(name: str, /, **facts: object) -> str:
 
 def _shown(fact: object) -> str:
     text = str(fact)
+    if _PLAIN.fullmatch(text):
+        return text
     if text.isprintable() and text and not set(text) & set(' "=\\'):
         return text
     return '"' + escaped(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
@@ -52,6 +57,8 @@ class _Lines(logging.Formatter):
     def __init__(self, journal: bool) -> None:
         super().__init__()
         self._journal = journal
+        self._second = 0
+        self._time = ""
 
     def format(self, record: logging.LogRecord) -> str:
         level = record.levelname.lower()
@@ -59,7 +66,10 @@ class _Lines(logging.Formatter):
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
         if not self._journal:
-            return f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {text}"
+            if int(record.created) != self._second:
+                self._second = int(record.created)
+                self._time = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(self._second))
+            return f"{self._time} {text}"
         prefix = f"<{_JOURNAL_PRIORITIES.get(record.levelno, 6)}>"
         return "\n".join(prefix + escaped(line) for line in text.splitlines())
 
@@ -68,6 +78,9 @@ def configure(level: str) -> None:
     """Log to standard error, with sd-daemon(3) priorities when the journal reads it."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Lines(journal="JOURNAL_STREAM" in os.environ))
+    # What no line shows need not be found out (Python's logging HOWTO, Optimization).
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    vars(logging)["_srcfile"] = None
     log.handlers[:] = [handler]
     log.setLevel(LEVELS[level])
     log.propagate = False

@@ -24,19 +24,15 @@ class Recent(Generic[T]):
 
     def find(self, key: bytes) -> T | None:
         """The outcome remembered under a key, or None."""
-        self._forget()
         kept = self._kept.get(key)
-        return None if kept is None else kept[1]
+        return None if kept is None or kept[0] <= self._clock() else kept[1]
 
     def remember(self, key: bytes, outcome: T) -> None:
         """Keep an outcome, unless there is one under this key."""
-        self._kept.setdefault(key, (self._clock() + self._seconds, outcome))
-        self._forget()
-
-    def _forget(self) -> None:
         now = self._clock()
-        while self._kept:
-            expiry, _ = next(iter(self._kept.values()))
-            if expiry > now and len(self._kept) <= self._capacity:
-                return
+        kept = self._kept.get(key)
+        if kept is None or kept[0] <= now:
+            self._kept.pop(key, None)
+            self._kept[key] = now + self._seconds, outcome
+        while next(iter(self._kept.values()))[0] <= now or len(self._kept) > self._capacity:
             self._kept.popitem(last=False)
