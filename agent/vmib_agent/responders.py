@@ -222,9 +222,9 @@ class Responder:
         echo = _echoed(request)
         contents = _fitting(_contents(request, _DONE, echo), room)
         same_message = hashlib.sha256(origin.message).digest()
-        same_request = hashlib.sha256(
-            repr((origin.source, principal.name)).encode() + contents
-        ).digest()
+        host, port = origin.source
+        asker = f"{host} {port} {principal.name} ".encode()
+        same_request = hashlib.sha256(asker + contents).digest()
         outcome = self._replayed.find(same_message) or self._retransmitted.find(same_request)
         if outcome is None:
             outcome = self._execute(request.varbinds, principal, origin.source)
@@ -292,7 +292,7 @@ def _contents(request: Request, outcome: _Outcome, varbinds: Iterable[bytes]) ->
 
 
 def encode_notification(request_id: int, varbinds: Iterable[VarBind]) -> bytes:
-    """The contents of an SNMPv2-Trap-PDU."""
+    """The contents of an SNMPv2-Trap-PDU or an InformRequest-PDU."""
     identifiers = ber.encode_integer(request_id) + 2 * ber.encode_integer(0)
     return identifiers + ber.tlv(ber.SEQUENCE, b"".join(map(_encoded, varbinds)))
 
