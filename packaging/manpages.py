@@ -214,7 +214,10 @@ _MEANINGS: _Words = {
     "v2c.sources": "Networks that its requests may come from.",
     "notifications.targets": "Where notifications go: inline tables of `address` (as in "
     "`listen`), and either `user` (SNMPv3, with authentication and privacy) or `community` "
-    "(SNMPv2c).",
+    "(SNMPv2c). With `inform = true` they are acknowledged: sent again after `timeout` seconds "
+    "(1 to 60, by default 5), `retries` times (0 to 10, by default 3). An inform's user is the "
+    "receiver's; `passphrase_file` names a file of mode 0600 with two lines, the pass phrases "
+    "for authentication (`auth`: SHA-256, SHA-384 or SHA-512) and privacy (AES-128).",
     "agentx.enabled": "Whether to be an AgentX subagent (RFC 2741).",
     "agentx.address": "The master's socket.",
     "agentx.timeout": "Seconds that the master may wait for an answer.",

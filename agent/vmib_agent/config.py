@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vmib.errors import ValueRefused, VmibError
+from vmib.snmp.usm import AUTH_PROTOCOLS, SHA256
 
 from .logs import LEVELS
 
@@ -22,6 +23,7 @@ DEFAULT_PATH = Path("/etc/vmib/agent.toml")
 DRIVERS = ("netns",)
 
 _UNIX_PATH_OCTETS = 107
+_OF_INFORMS = ("timeout", "retries", "auth", "passphrase_file")
 
 Network = IPv4Network | IPv6Network
 
@@ -74,11 +76,21 @@ class Communities:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where notifications go: by a v3 user (authPriv) or by a v2c community; one is empty."""
+    """Where notifications go: by a v3 user (authPriv) or by a v2c community; one is empty.
+
+    An inform is sent again, at most `retries` times, after each `timeout` seconds without an
+    acknowledgement. The keys of an inform's user are those of the receiver's engine, so they are
+    made from pass phrases (`passphrase_file`, with `auth` as the protocol).
+    """
 
     address: Endpoint
     user: str = ""
     community: str = field(default="", repr=False)
+    inform: bool = False
+    timeout: int = 5
+    retries: int = 3
+    auth: str = SHA256.name
+    passphrase_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,10 +256,26 @@ def _v2c(name: str, value: Any) -> Communities:
 
 
 def _target(name: str, value: Any) -> Target:
-    section = _section(value, name, {"address": _endpoint, "user": _text, "community": _secret})
+    readers = {
+        "address": _endpoint,
+        "user": _text,
+        "community": _secret,
+        "inform": _yes_or_no,
+        "timeout": _whole(1, 60),
+        "retries": _whole(0, 10),
+        "auth": _one_of(tuple(AUTH_PROTOCOLS)),
+        "passphrase_file": _absolute,
+    }
+    section = _section(value, name, readers)
     if "address" not in section or bool(section.get("user")) == bool(section.get("community")):
         raise ValueRefused(name, sorted(section), "an address and either a user or a community")
-    return Target(**section)
+    target = Target(**section)
+    if not target.inform and section.keys() & _OF_INFORMS:
+        allowed = f"{', '.join(_OF_INFORMS)} only together with inform = true"
+        raise ValueRefused(name, sorted(section), allowed)
+    if target.inform and bool(target.user) != bool(target.passphrase_file):
+        raise ValueRefused(name, sorted(section), "a passphrase_file with each inform by a user")
+    return target
 
 
 def _notifications(name: str, value: Any) -> tuple[Target, ...]:

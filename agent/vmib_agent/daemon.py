@@ -18,6 +18,7 @@ from .agentx_link import Subagent
 from .config import Config
 from .durable import StateUnusable
 from .frontend import FrontEnd
+from .informers import Informers
 from .logs import configure, event, log
 from .notifier import Notifier
 from .pages import PagedSource
@@ -85,7 +86,8 @@ def run(config: Config, make: MakeService = make_service) -> None:
     known = users.load_users(config.state_directory)
     sockets = systemd.inherited_sockets() or [bind(endpoint) for endpoint in config.listen]
     loop = asyncio.new_event_loop()
-    notifier = Notifier(sealer, known, config.notifications, uptime)
+    informers = Informers(loop, config.notifications, who.engine_id)
+    notifier = Notifier(sealer, known, config.notifications, informers, uptime)
     subagent: Subagent | None = None
     if config.agentx.enabled:
         subagent = Subagent(loop, config.agentx, agentx_link.role(config.agentx))

@@ -1,4 +1,4 @@
-"""Notifications: SNMPv2 traps to the configured targets (RFC 3416 section 4.2.6)."""
+"""Notifications: traps and informs to the configured targets (RFC 3416 sections 4.2.6, 4.2.7)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from vmib.snmp import ber, usm
 from vmib.snmp.message import PduType
 
 from .config import Target
+from .informers import Informers
 from .logs import RateLimit, event, log
 from .responders import community_message, encode_notification
 from .sealing import Sealer
@@ -23,17 +24,20 @@ _OIDS = {notification.name: notification.oid for notification in objects.NOTIFIC
 
 
 class Notifier:
-    """Sends traps by the v3 users (authPriv, AES-128) and v2c communities of the targets."""
+    """Sends traps by the v3 users (authPriv, AES-128) and v2c communities of the targets; informs
+    go to the informers of those that want them."""
 
     def __init__(
         self,
         sealer: Sealer,
         users: Iterable[User],
         targets: Sequence[Target],
+        informers: Informers,
         uptime: Callable[[], float],
     ) -> None:
         self._sealer = sealer
         self._targets = targets
+        self._informers = informers
         self._uptime = uptime
         self._complaints = RateLimit()
         self._request_ids = itertools.cycle(range(1, 2**31))
@@ -50,7 +54,7 @@ class Notifier:
             if user.priv in usm.PRIV_PROTOCOLS
         }
         for target in self._targets:
-            if target.user and target.user not in self._channels:
+            if target.user and not target.inform and target.user not in self._channels:
                 log.warning(event("target-without-user", target=target.address, user=target.user))
 
     def notify(self, name: str, varbinds: Iterable[VarBind]) -> None:
@@ -66,20 +70,24 @@ class Notifier:
         body = (*header, *varbinds)
         for target in self._targets:
             try:
-                self._send(target, self._message(target, body))
+                request_id = next(self._request_ids)
+                contents = encode_notification(request_id, body)
+                if target.inform:
+                    self._informers[target].send(name, request_id, contents)
+                else:
+                    self._send(target, self._message(target, request_id, contents))
                 self.sent += 1
             except Exception as error:
                 self._complain(target, error)
 
     def close(self) -> None:
-        """Close the sockets."""
+        """Close the sockets; informs that have not been acknowledged are lost."""
         for sender in self._sockets.values():
             sender.close()
         self._sockets.clear()
+        self._informers.close()
 
-    def _message(self, target: Target, varbinds: Sequence[VarBind]) -> bytes:
-        request_id = next(self._request_ids)
-        contents = encode_notification(request_id, varbinds)
+    def _message(self, target: Target, request_id: int, contents: bytes) -> bytes:
         if target.user:
             channel = self._channels[target.user]
             msg_id = ber.encode_integer(request_id)

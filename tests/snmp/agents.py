@@ -36,6 +36,8 @@ SETS = (*objects.vmibTxnGeneration.oid, 0)
 FAULTY_DELAY = 666
 REFUSED_DELAY = 667
 NOTIFIED_DELAY = 668
+ALL_NOTIFIED_DELAY = 669
+"""Setting these makes it notify, of a drift or of everything that there is."""
 
 
 def shape(field_name: str, vm: int, direction: int = 2) -> Oid:
@@ -110,6 +112,9 @@ class Memory:
             self.values[oid] = value.raw
         if self._notify and NOTIFIED_DELAY in (value.raw for _, value in varbinds):
             self._notify("vmibDrift", varbinds)
+        if self._notify and ALL_NOTIFIED_DELAY in (value.raw for _, value in varbinds):
+            for notification in objects.NOTIFICATIONS:
+                self._notify(notification.name, varbinds)
 
     def _value(self, oid: Oid) -> Value:
         place = locate(oid)

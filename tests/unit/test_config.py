@@ -58,7 +58,23 @@ user = "traps"
 [[notifications.targets]]
 address = "[2001:db8::9]:162"
 community = "ears"
+
+[[notifications.targets]]
+address = "192.0.2.10:162"
+user = "listener"
+inform = true
+timeout = 7
+retries = 9
+auth = "SHA-512"
+passphrase_file = "/srv/passphrases"
+
+[[notifications.targets]]
+address = "192.0.2.11:162"
+community = "more"
+inform = true
 """
+
+TARGET = '[[notifications.targets]]\naddress = "192.0.2.1:162"\nuser = "a"\n'
 
 
 def test_an_empty_file_listens_on_loopback_and_answers_no_community() -> None:
@@ -81,6 +97,16 @@ def test_every_key_is_read() -> None:
         notifications=(
             Target(Endpoint("192.0.2.9", 162), user="traps"),
             Target(Endpoint("2001:db8::9", 162), community="ears"),
+            Target(
+                Endpoint("192.0.2.10", 162),
+                user="listener",
+                inform=True,
+                timeout=7,
+                retries=9,
+                auth="SHA-512",
+                passphrase_file=Path("/srv/passphrases"),
+            ),
+            Target(Endpoint("192.0.2.11", 162), community="more", inform=True),
         ),
         agentx=AgentxConfig(True, Endpoint("192.0.2.7", 705), 9, 100, True),
     )
@@ -130,6 +156,19 @@ def test_an_agent_may_listen_nowhere_when_it_is_a_subagent() -> None:
             "either a user or a community",
         ),
         ('[[notifications.targets]]\nuser = "a"', "an address"),
+        (TARGET + "retries = 1", "only together with inform = true"),
+        (TARGET + 'inform = false\npassphrase_file = "/x"', "only together with inform = true"),
+        (TARGET + "inform = true", "a passphrase_file with each inform by a user"),
+        (
+            '[[notifications.targets]]\naddress = "192.0.2.1:162"\ncommunity = "a"\n'
+            'inform = true\npassphrase_file = "/x"',
+            "a passphrase_file with each inform by a user",
+        ),
+        (TARGET + 'inform = "yes"', "true or false"),
+        (TARGET + "inform = true\ntimeout = 0", "1 to 60"),
+        (TARGET + "inform = true\nretries = 11", "0 to 10"),
+        (TARGET + 'inform = true\nauth = "MD5"', "SHA-256, SHA-384, SHA-512"),
+        (TARGET + 'inform = true\npassphrase_file = "x"', "an absolute path"),
         ('[system]\nname = "a\\u001bb"', "without control characters"),
         ("listen = [", "agent.toml: "),
     ],
