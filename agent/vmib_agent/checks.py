@@ -10,12 +10,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from vmib.needs import ROW_STATUS, needs
 from vmib.rows import StorageType
 from vmib.schema import TABLES, describe_key
 from vmib.status import ErrorStatus
 
 from .numbering import conflicts
-from .rules import ROW_RULES, VALUE_RULES, needs
+from .rules import ROW_RULES, VALUE_RULES
 from .state import EMPTY, Indexes, Intent, Key
 from .world import (
     ADDR,
@@ -24,7 +25,6 @@ from .world import (
     LINK,
     PROBE,
     ROUTE,
-    ROW_STATUS,
     SHAPE,
     SWITCH,
     VIF,

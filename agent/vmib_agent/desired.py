@@ -13,13 +13,12 @@ from functools import lru_cache
 from ipaddress import ip_interface, ip_network
 from typing import Any, NamedTuple
 
+from vmib.impairment import Impairment, impairment_of
 from vmib.rows import (
     Addr,
     Direction,
-    Link,
     Route,
     RouteType,
-    Shape,
     ShapeKey,
     Switch,
     SwitchAdminStatus,
@@ -32,7 +31,6 @@ from vmib.smi import IpAddress
 
 from . import network
 from .inventory import Rows, VifFacts
-from .shaping import Impairment
 from .state import Key
 
 
@@ -41,26 +39,6 @@ class RowKey(NamedTuple):
 
     table: str
     key: Key
-
-
-IMPAIRMENT_FIELDS = (
-    "rate",
-    "burst",
-    "queue_limit",
-    "delay",
-    "jitter",
-    "distribution",
-    "loss",
-    "loss_correlation",
-    "duplicate",
-    "corrupt",
-    "reorder",
-)
-
-
-def impairment(row: Shape | Link) -> Impairment:
-    """What a row of vmibShapeTable or vmibLinkTable asks of the kernel."""
-    return Impairment(**{name: int(getattr(row, name)) for name in IMPAIRMENT_FIELDS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +88,11 @@ def _shaped(rows: Rows, waiting: set[RowKey]) -> Iterator[tuple[tuple[VifKey, Di
     for key, row in rows.intent.get("vmibShapeTable", {}).items():
         shape_key = ShapeKey(*key)
         place = (VifKey(key[0], key[1]), shape_key.direction)
-        shapes[place] = impairment(row)
+        shapes[place] = impairment_of(row)
         owners.setdefault(place, []).append(RowKey("vmibShapeTable", key))
     for key, row in rows.intent.get("vmibLinkTable", {}).items():
         vif = VifKey(key[0], key[1])
-        links.setdefault(vif, {})[ip_network((key[3], key[4]))] = impairment(row)
+        links.setdefault(vif, {})[ip_network((key[3], key[4]))] = impairment_of(row)
         owners.setdefault((vif, Direction.fromVm), []).append(RowKey("vmibLinkTable", key))
     for place, found in owners.items():
         vif, direction = place

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from vmib.needs import ROW_STATUS
 from vmib.status import ErrorStatus
 
 from .ports import Guest
 from .state import Indexes, Intent, Key, State
-from .world import ROW_STATUS, VIF, VM, Problem, World, effective
+from .world import VIF, VM, Problem, World, effective
 
 
 def discovered(state: State, guests: Sequence[Guest]) -> State:

@@ -9,10 +9,11 @@ from math import ceil
 from pathlib import Path
 from typing import Protocol
 
+from vmib.impairment import Impairment
 from vmib_agent.classifier import Network
 from vmib_agent.netlink import Refused, in_new_namespace
 from vmib_agent.ports import ApplyError
-from vmib_agent.shaping import Impairment, compile_tree
+from vmib_agent.shaping import compile_tree
 from vmib_agent.shapingstate import ShapedVif, State, VifState, diff
 from vmib_agent.steps import IfbStep, Step, Verb
 

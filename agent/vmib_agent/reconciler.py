@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vmib.errors import Unavailable
+from vmib.needs import ROW_STATUS
 from vmib.rows import Sync, VifKey
 from vmib.status import ErrorStatus
 
@@ -25,7 +26,7 @@ from .shapingstate import ShapedVif
 from .state import Intent
 from .sync import NETWORK_TABLES, RULES_TABLES, SHAPING_TABLES, Drift, rows_of_subject
 from .target import Obstruction, TargetCache, compile_target, ifb_name
-from .world import ROW_STATUS, Problem, changed_keys
+from .world import Problem, changed_keys
 
 DeviceNames = Mapping[int, str]
 """The host's devices by ifIndex."""

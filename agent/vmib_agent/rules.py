@@ -4,16 +4,16 @@ able to do for them."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_network
+from ipaddress import ip_network
 from typing import Any
 
-from vmib.rows import Direction, InetAddressType, RouteType, Shape, SwitchMode, VmAdminState
+from vmib.rows import InetAddressType, RouteType, SwitchMode
 from vmib.smi import IpAddress
 
 from .state import Key
-from .world import ADDR, DOMAIN, FILTER, LINK, PROBE, ROUTE, ROW_STATUS, SHAPE, SWITCH
+from .world import FILTER, LINK, ROUTE, SHAPE, SWITCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,62 +228,3 @@ ROW_RULES: Mapping[str, tuple[RowRule, ...]] = {
     ),
 }
 """By the name of the table."""
-
-
-_ROW_NEEDS: Mapping[str, str] = {
-    ADDR: "addresses",
-    LINK: "links",
-    DOMAIN: "filters",
-    SWITCH: "switches",
-    ROUTE: "routes",
-    FILTER: "filters",
-    PROBE: "probes",
-}
-_SHAPING = ("rate", "burst", "queue_limit")
-_NETEM = (
-    "delay",
-    "jitter",
-    "distribution",
-    "loss",
-    "loss_correlation",
-    "duplicate",
-    "corrupt",
-    "reorder",
-)
-_DIRECTIONS = {Direction.fromVm: "shapeFromVm", Direction.toVm: "shapeToVm"}
-_UNIMPAIRED = Shape()
-
-
-def needs(table: str, key: Key, row: Any) -> Iterator[tuple[str, str]]:
-    """The fields of a row that ask for a capability, each with the name of its bit.
-
-    What stands at its default asks for nothing; `ROW_STATUS` stands for the row as such.
-    """
-    if table in _ROW_NEEDS:
-        yield ROW_STATUS, _ROW_NEEDS[table]
-        if any(isinstance(part, IPv6Address) for part in key):
-            yield ROW_STATUS, "ipv6"
-    match table:
-        case "vmibShapeTable" | "vmibLinkTable":
-            yield from _impairment_needs(table, key, row)
-        case "vmibSwitchTable":
-            if row.vlan_id:
-                yield "vlan_id", "vlans"
-            if row.mode == SwitchMode.nat:
-                yield "mode", "nat"
-            if row.addr is not None and row.addr.version == 6:
-                yield "addr", "ipv6"
-        case "vmibFilterTable" if row.addr_type == InetAddressType.ipv6:
-            yield "addr_type", "ipv6"
-        case "vmibVmTable" if row.admin_state != VmAdminState.unmanaged:
-            yield "admin_state", "vmControl"
-
-
-def _impairment_needs(table: str, key: Key, row: Any) -> Iterator[tuple[str, str]]:
-    for name in _SHAPING + _NETEM:
-        if getattr(row, name) == getattr(_UNIMPAIRED, name):
-            continue
-        if table == SHAPE:
-            yield name, _DIRECTIONS[key[2]]
-        if name in _NETEM:
-            yield name, "netem"

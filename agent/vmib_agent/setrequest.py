@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from vmib.needs import ROW_STATUS
 from vmib.rows import KEYS, ROWS, RowStatus, StorageType
 from vmib.schema import CONFIGURATION, instance_name, locate
 from vmib.smi import Column, IndexRefused, Scalar, SyntaxRefused, Table
@@ -19,7 +20,7 @@ from vmib.status import ErrorStatus
 from .rules import VALUE_RULES
 from .service import SetRefused, VarBind
 from .state import Key
-from .world import PROBE, ROW_STATUS, TXN
+from .world import PROBE, TXN
 
 
 class Cell(NamedTuple):

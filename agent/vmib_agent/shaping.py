@@ -18,9 +18,10 @@ none or automatic.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from vmib.errors import Unavailable, ValueRefused
+from vmib.impairment import Impairment
 from vmib_agent import distributions, psched
 from vmib_agent.classifier import Network, compile_filters
 from vmib_agent.qdiscs import (
@@ -81,30 +82,6 @@ _LEAST_NETEM_LIMIT = 1000
 _MOST_OCTETS = 0xFFFF_FFFF
 _MOST_JITTER_US = 0x7FFF_FFFF // 1000
 """netem keeps the jitter in 31 bits of nanoseconds and cuts off what is more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Impairment:
-    """What a shape or a link does to traffic; the default does nothing."""
-
-    rate: int = 0
-    burst: int = 0
-    queue_limit: int = 0
-    delay: int = 0
-    jitter: int = 0
-    distribution: int = distributions.UNIFORM
-    loss: int = 0
-    loss_correlation: int = 0
-    duplicate: int = 0
-    corrupt: int = 0
-    reorder: int = 0
-
-    @property
-    def needs_netem(self) -> bool:
-        """Whether packets are delayed, lost or altered."""
-        return bool(
-            self.delay or self.jitter or self.loss or self.duplicate or self.corrupt or self.reorder
-        )
 
 
 def burst_of(wanted: Impairment, mtu: int) -> int:

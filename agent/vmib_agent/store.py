@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from vmib.needs import ROW_STATUS
 from vmib.rows import ROWS, HostAgentMode, RowStatus, StorageType, TxnAction, TxnState
 from vmib.schema import FIXED, TABLES
 from vmib.status import ErrorStatus
@@ -35,7 +36,7 @@ from .transactions import (
     transaction,
     with_intent,
 )
-from .world import ROW_STATUS, SHAPE, VIF, VM, Problem, World, effective, is_default
+from .world import SHAPE, VIF, VM, Problem, World, effective, is_default
 
 LOCK_MODULUS = 2**31
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import NamedTuple
 
+from vmib.needs import ROW_STATUS
 from vmib.rows import RowStatus, StorageType, Txn, TxnAction, TxnErrorStage, TxnState
 from vmib.schema import TABLES, instance
 from vmib.status import ErrorStatus
@@ -20,7 +21,7 @@ from .numbering import numbered
 from .service import SetRefused
 from .setrequest import RowWrite
 from .state import Intent, Key, Now, State, Transaction, TxnError
-from .world import ROW_STATUS, Problem
+from .world import Problem
 
 COUNTER32 = 2**32
 MESSAGE_OCTETS = 255

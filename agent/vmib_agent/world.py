@@ -24,8 +24,6 @@ FILTER = "vmibFilterTable"
 PROBE = "vmibProbeTable"
 TXN = "vmibTxnTable"
 
-ROW_STATUS = "row_status"
-
 
 class Problem(NamedTuple):
     """What is wrong with a row: the field concerned (`ROW_STATUS` for the row as a whole), the

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
-from vmib.rows import Direction, InetAddressType
+from vmib.needs import needs
 
 from .compile import HostRows
 from .findings import Finding, error
 from .model import Source
 from .wanted import WantedRow
 
-_NETEM = ("delay", "jitter", "loss", "duplicate", "corrupt", "reorder")
-_IMPAIRED = (*_NETEM, "rate", "burst", "queue_limit")
-_OF_TABLE = {
-    "vmibAddrTable": "addresses",
-    "vmibLinkTable": "links",
-    "vmibRouteTable": "routes",
-    "vmibDomainTable": "filters",
-    "vmibFilterTable": "filters",
-    "vmibSwitchTable": "switches",
-}
 _MISSING = {
     "netem": "delay, jitter, loss, duplication, corruption and reordering: load sch_netem there",
     "shapeToVm": "shaping what machines receive",
@@ -31,25 +21,16 @@ _MISSING = {
     "addresses": "setting addresses in machines",
     "switches": "switches",
     "vlans": "VLANs",
+    "nat": "address translation",
+    "probes": "probes",
+    "vmControl": "starting and stopping machines",
     "ipv6": "IPv6",
 }
 
 
-def needs(wanted: WantedRow) -> Iterator[str]:
+def needed(wanted: WantedRow) -> set[str]:
     """The names of the capabilities that a row needs."""
-    if capability := _OF_TABLE.get(wanted.table):
-        yield capability
-    row = wanted.row
-    if wanted.table == "vmibShapeTable" and any(getattr(row, name) for name in _IMPAIRED):
-        yield "shapeToVm" if wanted.key[-1] is Direction.toVm else "shapeFromVm"
-    if wanted.table in ("vmibShapeTable", "vmibLinkTable") and any(
-        getattr(row, name) for name in _NETEM
-    ):
-        yield "netem"
-    if wanted.table == "vmibSwitchTable" and row.vlan_id:
-        yield "vlans"
-    if InetAddressType.ipv6 in (*wanted.key, getattr(row, "addr_type", None)):
-        yield "ipv6"
+    return {capability for _, capability in needs(wanted.table, wanted.key, wanted.row)}
 
 
 def check_capabilities(
@@ -67,7 +48,7 @@ def check_capabilities(
             continue
         missing: dict[str, list[Source]] = {}
         for wanted in wanted_rows:
-            for name in needs(wanted):
+            for name in sorted(needed(wanted)):
                 if name not in capabilities[host]:
                     missing.setdefault(name, []).append(wanted.source)
         for name, sources in missing.items():

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from itertools import combinations
 
 from vmib.errors import ValueRefused
+from vmib.impairment import Impairment
 from vmib.rows import RouteType, SwitchMode
 from vmib.smi import IpAddress
 from vmib.units import format_time
@@ -20,7 +21,6 @@ from .model import (
     Attachment,
     DefaultRoute,
     End,
-    Impairment,
     IpNetwork,
     Model,
     Route,

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 from zlib import crc32
 
+from vmib.impairment import Impairment
 from vmib.rows import (
     Addr,
     Direction,
@@ -24,7 +25,7 @@ from vmib.smi import IpAddress
 
 from .connections import Opening, missing_routes, openings, routes, way_out
 from .filters import domain_filters
-from .model import Attachment, Impairment, IpNetwork, Model, Site
+from .model import Attachment, IpNetwork, Model, Site
 from .paths import PairPath, collapse
 from .wanted import PifRef, Ref, VifRef, VmRef, WantedRow
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vmib.impairment import Impairment
 from vmib.rows import RouteType
 from vmib.smi import IpAddress
 from vmib.units import MAX_UNSIGNED32, format_time
 
 from .findings import Finding, error, note, warning
-from .model import End, Impairment, Model, Route, Source
+from .model import End, Model, Route, Source
 from .paths import PairPath
 
 

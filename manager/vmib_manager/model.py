@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import IPv4Network, IPv6Network
 
-from vmib.rows import Distribution, FilterAction, RouteType, SwitchMode
+from vmib.impairment import Impairment
+from vmib.rows import FilterAction, RouteType, SwitchMode
 from vmib.smi import IpAddress
 
 IpNetwork = IPv4Network | IPv6Network
@@ -112,28 +113,6 @@ class Real:
     hosts: tuple[Host, ...]
     nodes: tuple[PhysicalNode, ...]
     cables: tuple[Cable, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Impairment:
-    """What happens to traffic in one direction; the fields and units of vmibShapeTable."""
-
-    rate: int = 0
-    burst: int = 0
-    queue_limit: int = 0
-    delay: int = 0
-    jitter: int = 0
-    distribution: Distribution = Distribution.uniform
-    loss: int = 0
-    loss_correlation: int = 0
-    duplicate: int = 0
-    corrupt: int = 0
-    reorder: int = 0
-
-    @property
-    def needs_netem(self) -> bool:
-        """Whether packets are delayed, lost or altered, which takes more than limiting rates."""
-        return any((self.delay, self.jitter, self.loss, self.duplicate, self.corrupt, self.reorder))
 
 
 @dataclass(frozen=True, slots=True)

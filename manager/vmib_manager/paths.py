@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from math import isqrt, prod
 
-from .model import Attachment, End, Impairment, Link, Model, Source
+from vmib.impairment import Impairment
+
+from .model import Attachment, End, Link, Model, Source
 
 MILLION = 1_000_000
 

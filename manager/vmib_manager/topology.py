@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from vmib import rows, units
+from vmib.impairment import Impairment
 
 from .client import Agent
 from .graph import Graph, GraphLink, GraphMachine, GraphSite, NodeState
-from .model import Attachment, Impairment, Link, Model, Site
+from .model import Attachment, Link, Model, Site
 from .paths import PairPath, collapse
 from .reading import read_names, read_out_of_sync
 

@@ -16,6 +16,7 @@ from lxml import etree
 
 from vmib import units
 from vmib.errors import ValueRefused
+from vmib.impairment import Impairment
 from vmib.rows import Distribution, FilterAction, RouteType, SwitchMode
 
 from . import parsers
@@ -24,7 +25,6 @@ from .model import (
     ANY_PROTOCOL,
     DefaultRoute,
     End,
-    Impairment,
     IpNetwork,
     Link,
     Member,

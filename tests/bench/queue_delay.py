@@ -16,8 +16,9 @@ from pathlib import Path
 from common import Results, Table, Target, rate_text
 from tbf_accuracy import FRAME, GUEST, HOST, MTU, VIF, pair
 
+from vmib.impairment import Impairment
 from vmib_agent.shaper import Shaper
-from vmib_agent.shaping import Impairment, compile_tree, queue_of
+from vmib_agent.shaping import compile_tree, queue_of
 from vmib_agent.shapingstate import VifState, diff
 
 SECONDS = 4

@@ -21,9 +21,10 @@ from typing import IO
 
 from common import Results, Table, Target, rate_text
 
+from vmib.impairment import Impairment
 from vmib_agent.netlink import in_namespace
 from vmib_agent.shaper import Shaper
-from vmib_agent.shaping import Impairment, burst_of, compile_tree
+from vmib_agent.shaping import burst_of, compile_tree
 from vmib_agent.shapingstate import ShapedVif, VifState, diff
 
 RATES = (

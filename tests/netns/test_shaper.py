@@ -17,11 +17,12 @@ from typing import Any
 import pytest
 
 from vmib.errors import Unavailable
+from vmib.impairment import Impairment
 from vmib_agent.netlink import Message, Rtnetlink, in_namespace
 from vmib_agent.ports import ApplyError
 from vmib_agent.qdiscs import EMPTY, Tree
 from vmib_agent.shaper import ALL, Shaper
-from vmib_agent.shaping import Impairment, compile_tree
+from vmib_agent.shaping import compile_tree
 from vmib_agent.shapingstate import ShapedVif, VifState, diff
 
 pytestmark = pytest.mark.netns

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vmib.impairment import Impairment
 from vmib.rows import Distribution
 from vmib_manager.description import load_real
-from vmib_manager.model import End, Impairment
+from vmib_manager.model import End
 
 from .descriptions import described, model_of, real_xml
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vmib.impairment import Impairment
 from vmib.rows import Distribution
-from vmib_manager.model import Impairment
 from vmib_manager.paths import PairPath, collapse, compose
 
 from .descriptions import model_of

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vmib.errors import Unavailable
+from vmib.impairment import Impairment
 from vmib_agent.ports import Operation
 from vmib_agent.qdiscs import (
     EMPTY,
@@ -24,7 +25,7 @@ from vmib_agent.qdiscs import (
     Tree,
     make_tree,
 )
-from vmib_agent.shaping import Impairment, compile_tree
+from vmib_agent.shaping import compile_tree
 from vmib_agent.shapingstate import Obstacle, Owner, ShapedVif, VifState, diff
 from vmib_agent.steps import TcStep, Verb
 from vmib_agent.treediff import diff_trees
