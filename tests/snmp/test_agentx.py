@@ -60,8 +60,9 @@ DROP_IN = (ROOT / "packaging" / "snmpd" / "vmib.conf").read_text()
 MORE = f"rwcommunity {COMMUNITY} 127.0.0.1\ntrap2sink 127.0.0.1:{TRAP_PORT} ears\n" + "".join(
     line for line in DROP_IN.splitlines(keepends=True) if not line.startswith("agentX")
 )
-BEFORE: Oid = (1, 3, 6, 1, 4, 1, 32473, 1)
-AFTER: Oid = (1, 3, 6, 1, 4, 1, 32473, 9000)
+ENTERPRISE = objects.ROOT[:7]
+BEFORE: Oid = (*ENTERPRISE, 1)
+AFTER: Oid = (*ENTERPRISE, 9000)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,12 @@ from vmib.vm_mib import VM_MIB
 
 from .agentx_hosts import DIRECT, SNMPD, Both, both
 
+
+def dotted(oid: tuple[int, ...]) -> str:
+    """An OID as net-snmp's tools take and print it."""
+    return "." + ".".join(map(str, oid))
+
+
 pytestmark = [
     pytest.mark.snmp,
     pytest.mark.netns,
@@ -115,7 +121,7 @@ READS = [
     get("vmibHostCapabilities.0", "vmibTxnDigest.0", "vmibTxnGeneration.0"),
     get(".1.3.6.1.4.1.99999.1.0"),
     following(RATE, RATE, RATE2),
-    following(".1.3.6.1.4.1.32473", ".1.3.6.1.4.1.32473.8646.1.1.9"),
+    following(dotted(objects.ROOT[:7]), dotted((*objects.ROOT, 1, 1, 9))),
     bulk("-Cn1", "-Cr2", RATE, DELAY, RATE2),
     bulk("-Cn5", "-Cr2", RATE, DELAY),
     bulk("-Cr0", RATE),
@@ -220,7 +226,7 @@ DIFFERENT = {
     ),
     "too many varbinds: an error-index of 0 would be made genErr by the master": (
         put(" ".join(f"vmibShapeRate.1.1.2 u {n}" for n in range(MAX_VARBINDS + 1))),
-        ("Reason: (tooBig)", "Failed object: .1.3.6.1.4.1.32473.8646"),
+        ("Reason: (tooBig)", f"Failed object: {dotted(objects.ROOT)}"),
     ),
 }
 

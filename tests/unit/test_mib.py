@@ -115,9 +115,19 @@ def test_the_documentation_number_stands_in_one_place_of_the_code() -> None:
     assert sorted(holders) == [
         "mibs/VMIB-ROOT-MIB.txt",
         "mibs/vmib/objects.py",
+        "packaging/snmpd/vmib.conf",
         "tests/unit/published_oids.txt",
         "tests/unit/test_mib.py",
     ]
+
+
+def test_the_views_of_the_drop_in_for_snmpd_are_below_our_root() -> None:
+    text = (ROOT / "packaging" / "snmpd" / "vmib.conf").read_text()
+    oids = re.findall(r"included \.([0-9.]+)", text)
+    enterprise = [oid for oid in oids if oid.startswith("1.3.6.1.4.1.")]
+    assert enterprise
+    root = ".".join(map(str, objects.ROOT))
+    assert all(oid.startswith(f"{root}.") for oid in enterprise)
 
 
 def test_every_configuration_table_can_be_written() -> None:
