@@ -46,14 +46,20 @@ SYSTEM: Oid = (1, 3, 6, 1, 2, 1, 1)
 SNMP: Oid = (1, 3, 6, 1, 2, 1, 11)
 ENGINE: Oid = (1, 3, 6, 1, 6, 3, 10, 2, 1)
 MPD_STATS: Oid = (1, 3, 6, 1, 6, 3, 11, 2, 1)
-TARGET_STATS: Oid = (1, 3, 6, 1, 6, 3, 12, 1)
+TARGET: Oid = (1, 3, 6, 1, 6, 3, 12, 1)
+NOTIFY: Oid = (1, 3, 6, 1, 6, 3, 13, 1)
 USM_STATS: Oid = (1, 3, 6, 1, 6, 3, 15, 1, 1)
 
 NONE = Subtrees()
 
 READ = Subtrees(
     tuple(
-        sorted([SYSTEM, SNMP, VM_MIB, ENGINE, MPD_STATS, TARGET_STATS, USM_STATS, objects.VMIB_MIB])
+        sorted(
+            [
+                *(SYSTEM, SNMP, ENGINE, MPD_STATS, TARGET, NOTIFY, USM_STATS),
+                *(VM_MIB, objects.VMIB_MIB),
+            ]
+        )
     )
 )
 """vmibRead."""

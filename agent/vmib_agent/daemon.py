@@ -159,6 +159,7 @@ def system_facts(config: Config, who: identity.Identity) -> SystemFacts:
         who.engine_id,
         who.boots,
         MAX_DATAGRAM,
+        config.notifications,
     )
 
 

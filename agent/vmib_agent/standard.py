@@ -1,11 +1,12 @@
-"""The standard objects every agent serves: SNMPv2-MIB, SNMP-FRAMEWORK-MIB, and the counters of
-SNMP-MPD-MIB, SNMP-TARGET-MIB and SNMP-USER-BASED-SM-MIB. All of them read-only here.
+"""The standard objects every agent serves: SNMPv2-MIB, SNMP-FRAMEWORK-MIB, the targets of
+notifications, and the counters of SNMP-MPD-MIB, SNMP-TARGET-MIB and SNMP-USER-BASED-SM-MIB. All of
+them read-only here.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from vmib import __version__, objects
@@ -13,7 +14,9 @@ from vmib.smi import Oid, Tag
 from vmib.status import ErrorStatus
 from vmib.vm_mib import VM_MIB
 
-from .access import ENGINE, MPD_STATS, SNMP, SYSTEM, TARGET_STATS, USM_STATS
+from . import target_mib
+from .access import ENGINE, MPD_STATS, SNMP, SYSTEM, TARGET, USM_STATS
+from .config import Target
 from .service import MibService, Missing, PreparedSet, SetRefused, Value, VarBind
 
 Reader = Callable[[], Value]
@@ -35,8 +38,8 @@ COUNTERS: Mapping[str, Oid] = {
     "snmpUnknownSecurityModels": (*MPD_STATS, 1, 0),
     "snmpInvalidMsgs": (*MPD_STATS, 2, 0),
     "snmpUnknownPDUHandlers": (*MPD_STATS, 3, 0),
-    "snmpUnavailableContexts": (*TARGET_STATS, 4, 0),
-    "snmpUnknownContexts": (*TARGET_STATS, 5, 0),
+    "snmpUnavailableContexts": (*TARGET, 4, 0),
+    "snmpUnknownContexts": (*TARGET, 5, 0),
     "usmStatsUnsupportedSecLevels": (*USM_STATS, 1, 0),
     "usmStatsNotInTimeWindows": (*USM_STATS, 2, 0),
     "usmStatsUnknownUserNames": (*USM_STATS, 3, 0),
@@ -62,6 +65,8 @@ MODULES: Sequence[Module] = (
     Module((1, 3, 6, 1, 6, 3, 1), "The MIB module for SNMP entities (RFC 3418)"),
     Module((1, 3, 6, 1, 6, 3, 10, 3, 1, 1), "SNMP-FRAMEWORK-MIB (RFC 3411)"),
     Module((1, 3, 6, 1, 6, 3, 11, 3, 1, 1), "SNMP-MPD-MIB (RFC 3412)"),
+    Module((1, 3, 6, 1, 6, 3, 12, 3), "SNMP-TARGET-MIB, read-only (RFC 3413)"),
+    Module((1, 3, 6, 1, 6, 3, 13, 3), "SNMP-NOTIFICATION-MIB, read-only (RFC 3413)"),
     Module((1, 3, 6, 1, 6, 3, 15, 2, 1, 1), "SNMP-USER-BASED-SM-MIB, counters (RFC 3414)"),
     Module(VM_MIB, "VM-MIB (RFC 7666): machines and their interfaces, read-only"),
     CAPABILITIES,
@@ -78,6 +83,7 @@ class SystemFacts(NamedTuple):
     engine_id: bytes
     engine_boots: int
     max_message_size: int
+    targets: tuple[Target, ...] = ()
 
 
 def standard_objects(
@@ -116,7 +122,9 @@ def standard_objects(
         instances[(*SYSTEM, 9, 1, 3, number)] = text(module.description)
         instances[(*SYSTEM, 9, 1, 4, number)] = lambda: ticks(0)
     instances |= {oid: count(name) for name, oid in COUNTERS.items()}
-    return Objects(instances)
+    for oid, value in target_mib.instances(facts.targets).items():
+        instances[oid] = _constant(*value)
+    return Objects(instances, target_mib.COLUMNS)
 
 
 def ticks(seconds: float) -> Value:
@@ -124,18 +132,21 @@ def ticks(seconds: float) -> Value:
     return Value(Tag.TIMETICKS, int(seconds * 100) % 2**32)
 
 
-def _constant(tag: Tag, raw: Any) -> Reader:
+def _constant(tag: int, raw: Any) -> Reader:
     return lambda: Value(tag, raw)
 
 
 class Objects:
-    """A fixed set of instances, each with a function that reads it."""
+    """A fixed set of instances, each with a function that reads it.
 
-    def __init__(self, instances: Mapping[Oid, Reader]) -> None:
+    What is one sub-identifier shorter than an instance is a column, and so are `columns`.
+    """
+
+    def __init__(self, instances: Mapping[Oid, Reader], columns: Iterable[Oid] = ()) -> None:
         self._instances = instances
         self.order: Sequence[Oid] = sorted(instances)
         """The instances."""
-        self._columns = {oid[:-1] for oid in instances}
+        self._columns = {oid[:-1] for oid in instances} | set(columns)
 
     def get(self, oid: Oid) -> Value | Missing:
         """The value of one instance."""

@@ -180,3 +180,40 @@ def test_pass_phrases_that_cannot_be_used_keep_the_agent_from_starting(
         agents.running(receiver.targets, directory=tmp_path),
     ):
         pass
+
+
+def test_the_targets_are_told_as_they_are_configured(agent: Agent) -> None:
+    walked = agent.tool("snmpbulkwalk", ".1.3.6.1.6.3.12.1.2") + agent.tool(
+        "snmpbulkwalk", ".1.3.6.1.6.3.12.1.3"
+    )
+    assert walked.count("\n") == 4 * (8 + 6)
+    for column, name, value in (
+        ("2.1.2", "target1", "OID: .1.3.6.1.6.1.1"),
+        ("2.1.4", "target1", "INTEGER: 0"),
+        ("2.1.4", "target4", "INTEGER: 100"),
+        ("2.1.5", "target4", "INTEGER: 3"),
+        ("2.1.6", "target2", 'STRING: "trap"'),
+        ("2.1.6", "target3", 'STRING: "inform"'),
+        ("2.1.7", "target3", 'STRING: "target3"'),
+        ("2.1.8", "target3", "INTEGER: 5"),
+        ("2.1.9", "target3", "INTEGER: 1"),
+        ("3.1.2", "target1", "INTEGER: 1"),
+        ("3.1.2", "target4", "INTEGER: 3"),
+        ("3.1.3", "target1", "INTEGER: 2"),
+        ("3.1.4", "target1", 'STRING: "v2c"'),
+        ("3.1.4", "target4", f'STRING: "{INFORM_USER}"'),
+        ("3.1.5", "target1", "INTEGER: 1"),
+        ("3.1.5", "target4", "INTEGER: 3"),
+    ):
+        oid = f".1.3.6.1.6.3.12.1.{column}." + ".".join(map(str, name.encode()))
+        assert f"{oid} = {value}\n" in walked
+    assert COMMUNITY not in agent.tool("snmpbulkwalk", ".1.3")
+    kinds = agent.tool("snmpbulkwalk", ".1.3.6.1.6.3.13.1")
+    assert re.findall(r"\.13\.1\.1\.1\.3(\.[\d.]+) = INTEGER: (\d)", kinds) == [
+        ("." + ".".join(map(str, b"inform")), "2"),
+        ("." + ".".join(map(str, b"trap")), "1"),
+    ]
+    refused = agent.tool("snmpset", f"{oid}", "i", "1", expect=2)
+    assert "noAccess" in refused
+    missing = agent.tool("snmpget", ".1.3.6.1.6.3.12.1.2.1.2.120")
+    assert "No Such Instance" in missing
