@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
+from shape_rows import VIFS_PER_MACHINE
+
 from vmib import machines, objects
 from vmib.machines import Machine, MachineVif
 from vmib.rows import Direction, Shape, ShapeKey
@@ -34,7 +36,6 @@ COMMUNITY = "bench-community"
 USER = "bench"
 PASSPHRASES = ("auth pass phrase", "priv pass phrase")
 READY_SECONDS = 120.0
-from shape_rows import VIFS_PER_MACHINE
 
 FIRST: Oid = (*objects.vmibShapeTable.entry, 2)
 """The first column of vmibShapeTable."""
