@@ -45,7 +45,8 @@ def facts(results: Results) -> Iterator[str]:
     if grown:
         yield (
             f"Resident memory with {grown['vifs']:,} interfaces:"
-            f" {grown['first_answer_mib']:.0f} MiB at the first answer, {grown['all_read_mib']:.0f} MiB when the table has been read,"
+            f" {grown['first_answer_mib']:.0f} MiB at the first answer,"
+            f" {grown['all_read_mib']:.0f} MiB when the table has been read,"
             f" {grown['afterwards_mib']:.0f} MiB after {grown['requests']:,.0f} requests more,"
             f" 5,000 of them malformed."
         )
