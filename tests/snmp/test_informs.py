@@ -207,7 +207,7 @@ def test_the_targets_are_told_as_they_are_configured(agent: Agent) -> None:
     ):
         oid = f".1.3.6.1.6.3.12.1.{column}." + ".".join(map(str, name.encode()))
         assert f"{oid} = {value}\n" in walked
-    assert COMMUNITY not in agent.tool("snmpbulkwalk", ".1.3")
+    assert COMMUNITY not in agent.tool("snmpbulkwalk", ".1.3.6.1.6")
     kinds = agent.tool("snmpbulkwalk", ".1.3.6.1.6.3.13.1")
     assert re.findall(r"\.13\.1\.1\.1\.3(\.[\d.]+) = INTEGER: (\d)", kinds) == [
         ("." + ".".join(map(str, b"inform")), "2"),

@@ -58,7 +58,7 @@ class Trapd:
 
     def prepare(self) -> None:
         """Its configuration, and the file of pass phrases for the agent."""
-        (self.directory / "persistent").mkdir(parents=True)
+        (self.directory / "persistent").mkdir(parents=True, exist_ok=True)
         secret = self.directory / "passphrases"
         secret.touch(mode=0o600)
         secret.write_text("\n".join(INFORM_PASSPHRASES) + "\n")
