@@ -8,6 +8,7 @@ is encoded is kept as long as the source says that nothing has changed (`PagedSo
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from operator import is_not
@@ -181,7 +182,8 @@ class Pages:
             page.number = number
         self._oids = [page.oid for page in self._pages]
         self._by_octets = {page.octets: page for page in self._pages}
-        self._sizes = sorted({len(page.octets) for page in self._pages}, reverse=True)
+        sizes = Counter(len(page.octets) for page in self._pages)
+        self._sizes = [size for size, _ in sizes.most_common()]
 
     def renew(self) -> None:
         """To be called before each request: rows that may be others are forgotten."""
@@ -276,13 +278,9 @@ class Pages:
 
 
 def _of_standard(standard: Objects) -> Iterator[Page]:
-    """The standard objects; most of them count something."""
-    instances: dict[Oid, list[Oid]] = {}
+    """A page for each instance of the standard objects, most of which count something."""
     for oid in standard.order:
-        instances.setdefault(oid[:-1], []).append(oid)
-    for oid, found in instances.items():
-        rows = Rows([instance[-1:] for instance in found], found)
-        yield Page(oid, partial(_same, rows), standard.read)
+        yield Page(oid, partial(_same, Rows([()], [oid])), standard.read)
 
 
 def _same(rows: Rows) -> Rows:
