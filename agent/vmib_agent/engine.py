@@ -315,6 +315,8 @@ def to_request(pdu: Any) -> Request:
         oid = tuple(name)
         if not 2 <= len(oid) <= ber.MAX_SUBIDS:
             raise ber.DecodeError(f"an OID of {len(oid)} sub-identifiers", 0)
+        if max(oid) > ber.MAX_SUBID:
+            raise ber.DecodeError(f"a sub-identifier above {ber.MAX_SUBID}", 0)
         varbinds.append(VarBind(oid, to_value(value)))
     numbers = int(pdu[1]), int(pdu[2])
     return Request(kind, int(pdu[0]), *numbers, varbinds)

@@ -468,6 +468,9 @@ def test_a_message_that_pysnmp_would_not_answer_is_not_answered_shortly(
         answer = settled.fast.handle(datagram, SOURCE)
         if answer is None or settled.shortened == before:
             continue
+        request = settled.opened(datagram)
+        if min(request.non_repeaters, request.max_repetitions) < 0:
+            continue  # RFC 3416 section 4.2.3 has them count as 0; pysnmp does not decode them
         answered += 1
         reference = settled.slow.engine.receive(Origin(SOURCE, datagram))
         assert reference is not None
