@@ -45,6 +45,7 @@ SYS_UP_TIME: Oid = (1, 3, 6, 1, 2, 1, 1, 3, 0)
 RATE = shape("rate", 1)
 DELAY = shape("delay", 1)
 REPORTABLE_AUTH_PRIV = 7
+UNSET = (VarBind((1, 3, 1, 1, 1, 1, 1), Value.null()),)
 
 
 class Clock:
@@ -459,6 +460,19 @@ def test_an_oid_of_129_sub_identifiers_is_malformed(bench: Bench) -> None:
     varbinds = ber.tlv(0x30, ber.tlv(0x30, long + b"\x05\x00"))
     pdu = ber.tlv(0xA0, b"\x02\x01\x01\x02\x01\x00\x02\x01\x00" + varbinds)
     datagram = ber.tlv(0x30, b"\x02\x01\x01\x04\x04look" + pdu)
+    assert bench.front_end.handle(datagram, SOURCE) is None
+    assert bench.front_end.counter("snmpInASNParseErrs") == 1
+
+
+def test_an_oid_with_a_sub_identifier_beyond_32_bits_is_malformed(bench: Bench) -> None:
+    asked = encode_scoped(ScopedPdu(bench.identity.engine_id, b"", Pdu(PduType.GET, 1, UNSET)))
+    too_large = ber.tlv(ber.OBJECT_IDENTIFIER, bytes.fromhex("2b9080808000"))
+    asked = asked.replace(ber.encode_oid((1, 3, 1, 1, 1, 1, 1)), too_large)
+    bench.salt += 1
+    own = bench.identity
+    parameters = UsmParameters(own.engine_id, own.boots, 1000, b"admin", b"", b"")
+    message = V3Message(1, 65507, REPORTABLE_AUTH_PRIV, parameters, asked)
+    datagram = usm.seal(message, bench.keys, struct.pack(">Q", bench.salt))
     assert bench.front_end.handle(datagram, SOURCE) is None
     assert bench.front_end.counter("snmpInASNParseErrs") == 1
 
