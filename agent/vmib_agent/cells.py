@@ -19,7 +19,6 @@ from vmib.smi import Column, Scalar, Table
 from .desired import RowKey, facts_of
 from .inventory import Inventory, Rows
 from .network_kernel import Pif
-from .operational import Operational
 from .readings import Reading, Readings
 from .standard_vms import StandardVms
 from .state import Key, State, Transaction
@@ -49,6 +48,11 @@ _INVENTORIED = frozenset(
 
 _READ = frozenset({"vmibShapeOperTable", "vmibLinkOperTable"})
 """The tables of what `Readings` has taken."""
+
+_OF_READING = frozenset({"mechanism", "achieved_rate", "discontinuity"})
+"""The columns that are a field of `Reading` itself."""
+
+_UNREAD = Reading()
 
 
 def date_and_time(wall: float | None) -> bytes:
@@ -128,14 +132,16 @@ class Cells:
             "vmibVifLookupTable": self._vif_lookup,
             "vmibVifTable": self._vif,
             "vmibAddrTable": self._addr,
-            "vmibShapeOperTable": self._shape,
-            "vmibLinkOperTable": self._link,
             "vmibSwitchTable": self._switch,
             "vmibRouteTable": self._route,
             "vmibFilterTable": self._filter,
             "vmibTxnTable": self._txn,
             "vmibTxnErrorTable": self._txn_error,
             **self._standard.tables,
+        }
+        self._readings: Mapping[str, Callable[[Key], Reading | None]] = {
+            "vmibShapeTable": self._shape,
+            "vmibLinkTable": self._link,
         }
         self._scalars: Mapping[str, Callable[[], Any]] = {
             "vmibHostUuid": lambda: host.facts.uuid,
@@ -227,6 +233,8 @@ class Cells:
             return getattr(row, column.field)
         if column.field in _SYNC:
             return self._sync(table.augments or table.name, key)[_SYNC.index(column.field)]
+        if table.name in _READ:
+            return self._read(RowKey(table.augments, key), column.field)
         make = self._oper.get(table.name)
         found = None if make is None else make(key)
         return ABSENT if found is None else found[column.field]
@@ -319,47 +327,30 @@ class Cells:
             return None
         return {"origin": r.AddrOrigin.configured}
 
-    def _shape(self, key: Key) -> OperCells | None:
+    def _shape(self, key: Key) -> Reading | None:
         if self._host.rows.row("vmibShapeTable", key) is None:
             return None
-        vif, direction = r.VifKey(key[0], key[1]), r.Direction(key[2])
-        reading = Reading()
-        if facts_of(self._host.rows, vif) is not None:
-            reading = self._host.readings.shape(vif, direction)
-        return self._operational(RowKey("vmibShapeTable", key), reading)
+        vif = r.VifKey(key[0], key[1])
+        if facts_of(self._host.rows, vif) is None:
+            return _UNREAD
+        return self._host.readings.shape(vif, r.Direction(key[2]))
 
-    def _link(self, key: Key) -> OperCells | None:
+    def _link(self, key: Key) -> Reading | None:
         if self._host.rows.row("vmibLinkTable", key) is None:
             return None
         vif = r.VifKey(key[0], key[1])
-        reading = Reading()
-        if facts_of(self._host.rows, vif) is not None:
-            reading = self._host.readings.link(vif, key[3], key[4])
-        return self._operational(RowKey("vmibLinkTable", key), reading)
+        if facts_of(self._host.rows, vif) is None:
+            return _UNREAD
+        return self._host.readings.link(vif, key[3], key[4])
 
-    def _operational(self, row: RowKey, reading: Reading) -> OperCells:
-        values: Operational = reading.values
-        return {
-            "applied": date_and_time(self._host.applied(row)),
-            "mechanism": reading.mechanism,
-            "rate": values.rate,
-            "burst": values.burst,
-            "queue_limit": values.queue_limit,
-            "delay": values.delay,
-            "jitter": values.jitter,
-            "loss": values.loss,
-            "duplicate": values.duplicate,
-            "corrupt": values.corrupt,
-            "reorder": values.reorder,
-            "octets": values.octets,
-            "packets": values.packets,
-            "drops": values.drops,
-            "overlimits": values.overlimits,
-            "backlog": values.backlog,
-            "backlog_packets": values.backlog_packets,
-            "achieved_rate": reading.achieved_rate,
-            "discontinuity": reading.discontinuity,
-        }
+    def _read(self, row: RowKey, field: str) -> Any:
+        """A cell of what has been read of a row."""
+        reading = self._readings[row.table](row.key)
+        if reading is None:
+            return ABSENT
+        if field == "applied":
+            return date_and_time(self._host.applied(row))
+        return getattr(reading if field in _OF_READING else reading.values, field)
 
     def _switch(self, key: Key) -> OperCells | None:
         row = self._host.rows.row("vmibSwitchTable", key)

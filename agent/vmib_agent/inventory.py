@@ -116,6 +116,9 @@ def renewed(old: Inventory, new: Inventory) -> set[str]:
     }
 
 
+_UNSHAPED = Shape()
+
+
 class Rows:
     """Configured and discovered rows together: what a manager reads."""
 
@@ -149,6 +152,9 @@ class Rows:
         if table == "vmibVifTable":
             facts = self.inventory.vifs.get(VifKey(*key))
             return None if facts is None else Vif(mac_address=facts.mac)
-        if table == "vmibShapeTable" and self.row("vmibVifTable", key[:2]) is not None:
-            return Shape()
+        if table == "vmibShapeTable" and self._has_vif(key[:2]):
+            return _UNSHAPED
         return None
+
+    def _has_vif(self, key: Key) -> bool:
+        return key in self.inventory.vifs or key in self.intent.get("vmibVifTable", {})

@@ -43,13 +43,6 @@ def _namespace(path: str) -> int:
     return status.st_ino if status.st_dev == _OWN_NAMESPACE.stat().st_dev else 0
 
 
-def _if_index(device: str) -> int:
-    try:
-        return socket.if_nametoindex(device)
-    except OSError:
-        return 0
-
-
 @dataclass(frozen=True, slots=True)
 class _View:
     """The definitions, and by UUID the namespace's inode and the host ends' ifIndexes."""
@@ -110,12 +103,13 @@ class NetnsHypervisor:
                 other = defined[machine.uuid].name
                 raise Unavailable(str(path), f"its uuid {machine.uuid} is that of {other}")
             defined[machine.uuid] = machine
+        devices = {name: index for index, name in socket.if_nameindex()}
         return _View(
             defined,
             {
                 uuid: (
                     _namespace(machine.namespace),
-                    *(_if_index(vif.host_device) for vif in machine.vifs),
+                    *(devices.get(vif.host_device, 0) for vif in machine.vifs),
                 )
                 for uuid, machine in defined.items()
             },

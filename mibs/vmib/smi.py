@@ -182,6 +182,8 @@ class Syntax:
     def encode(self, value: Any) -> Raw:
         """The raw value of a Python value; the inverse of `decode`."""
         match self.kind:
+            case Kind.INT | Kind.NAMED:
+                return int(value)
             case Kind.BOOL:
                 return 1 if value else 2
             case Kind.TEXT:
