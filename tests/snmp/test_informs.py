@@ -68,15 +68,17 @@ def test_every_notification_comes_once_by_every_way(agent: Agent, receiver: Trap
     assert "inform" not in agent.log.read_text()
 
 
-def test_an_inform_comes_again_until_its_receiver_is_there(agent: Agent, receiver: Trapd) -> None:
-    receiver.stop()
-    notify(agent)
-    time.sleep(1.2)
-    receiver.start()
-    for way in BY_V2C, BY_V3:
-        assert wait_for(lambda way=way: bool(receiver.lines(way))), receiver.log.read_text()  # type: ignore[misc]
-    assert not receiver.lines("TRAP2")
-    assert "inform-lost" not in agent.log.read_text()
+def test_an_inform_comes_again_until_its_receiver_is_there(receiver: Trapd, tmp_path: Path) -> None:
+    targets = receiver.targets.replace("timeout = 1,", "timeout = 1, retries = 10,")
+    with agents.running(targets, directory=tmp_path) as agent:
+        receiver.stop()
+        notify(agent)
+        time.sleep(1.2)
+        receiver.start()
+        for way in BY_V2C, BY_V3:
+            assert wait_for(lambda way=way: bool(receiver.lines(way))), receiver.log.read_text()  # type: ignore[misc]
+        assert not receiver.lines("TRAP2")
+        assert "inform-lost" not in agent.log.read_text()
 
 
 def test_a_receiver_that_was_started_again_is_followed_in_its_time(
@@ -88,7 +90,7 @@ def test_a_receiver_that_was_started_again_is_followed_in_its_time(
         receiver.stop()
         receiver.start()
         notify(agent)
-        assert wait_for(lambda n=number: len(receiver.lines(BY_V3)) == n, 3)  # type: ignore[misc]
+        assert wait_for(lambda n=number: len(receiver.lines(BY_V3)) == n)  # type: ignore[misc]
     assert "inform-lost" not in agent.log.read_text()
 
 
