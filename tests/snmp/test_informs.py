@@ -160,25 +160,12 @@ def test_a_wrong_pass_phrase_is_told_as_such(receiver: Trapd, tmp_path: Path) ->
         assert "right one" not in agent.log.read_text()
 
 
-@pytest.mark.parametrize(
-    ("mode", "text", "words"),
-    [
-        (0o644, "a long pass phrase\nanother one\n", "everybody can read it; chmod 0600"),
-        (0o600, "a long pass phrase\n", "1 lines; two belong there"),
-        (0o600, "short\nanother one\n", "pass phrase: '(not shown)' is not allowed"),
-        (0o600, None, "No such file"),
-    ],
-)
-def test_pass_phrases_that_cannot_be_used_keep_the_agent_from_starting(
-    receiver: Trapd, tmp_path: Path, mode: int, text: str | None, words: str
+def test_pass_phrases_that_everybody_can_read_keep_the_agent_from_starting(
+    receiver: Trapd, tmp_path: Path
 ) -> None:
-    file = receiver.directory / "passphrases"
-    file.unlink()
-    if text is not None:
-        file.write_text(text)
-        file.chmod(mode)
+    (receiver.directory / "passphrases").chmod(0o644)
     with (
-        pytest.raises(AssertionError, match=re.escape(words)),
+        pytest.raises(AssertionError, match="everybody can read it; chmod 0600"),
         agents.running(receiver.targets, directory=tmp_path),
     ):
         pass

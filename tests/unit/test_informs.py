@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -26,8 +27,9 @@ from vmib.snmp.message import (
     encode_community,
     encode_scoped,
 )
-from vmib_agent import service
+from vmib_agent import informers, service
 from vmib_agent.access import USM_STATS
+from vmib_agent.config import ConfigRefused, Endpoint, Target
 from vmib_agent.informs import MAX_UNANSWERED, MAX_WAITING, ByCommunity, ByUser, Informs
 from vmib_agent.responders import encode_notification
 
@@ -306,3 +308,27 @@ def test_no_datagram_breaks_it(by_user: bool, noise: bytes, at: int, octet: int)
             sender.received(datagram)
         except VmibError:
             assert len(sender.informs) == 1
+
+
+@pytest.mark.parametrize(
+    ("mode", "text", "words"),
+    [
+        (0o644, "a long pass phrase\nanother one\n", "everybody can read it; chmod 0600"),
+        (0o600, "a long pass phrase\n", "1 lines; two belong there"),
+        (0o600, "short\nanother one\n", "at least 8 octets"),
+        (0o600, None, "No such file"),
+    ],
+)
+def test_pass_phrases_that_cannot_be_used_are_refused_by_the_name_of_their_file(
+    tmp_path: Path, mode: int, text: str | None, words: str
+) -> None:
+    file = tmp_path / "passphrases"
+    if text is not None:
+        file.write_text(text)
+        file.chmod(mode)
+    target = Target(Endpoint("192.0.2.9", 162), "eve", inform=True, passphrase_file=file)
+    with pytest.raises(ConfigRefused) as refused:
+        informers.dialect(target, OWN)
+    assert str(refused.value).startswith(f"{file}: ")
+    assert words in str(refused.value)
+    assert "short" not in str(refused.value)
