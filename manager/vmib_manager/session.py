@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from vmib.snmp import Oid, Pdu, PduType, VarBind, usm
+from vmib.snmp import Oid, Pdu, PduType, VarBind, ber, usm
+from vmib.snmp.channel import Channel, Outline
 from vmib.snmp.message import (
     AUTH,
     MAX_INT,
@@ -25,8 +26,10 @@ from vmib.snmp.message import (
     ScopedPdu,
     UsmParameters,
     V3Message,
+    decode_pdu,
     decode_scoped,
     encode_community,
+    encode_pdu,
     encode_scoped,
     encode_v3,
 )
@@ -42,7 +45,7 @@ from .snmp_errors import (
     dotted,
     error_of,
 )
-from .transport import Accept, Endpoint, NoReply, Peer
+from .transport import Accept, AcceptSealed, Endpoint, NoReply, Peer
 
 MAX_MESSAGE = {socket.AF_INET: 1472, socket.AF_INET6: 1452}
 """Octets of UDP payload that one Ethernet frame carries, by address family."""
@@ -106,6 +109,8 @@ class _Engine:
     hint: usm.EngineClock
     clock: usm.EngineClock | None = None
     max_size: int = MAX_INT
+    channel: Channel | None = None
+    """Where messages go that have privacy."""
 
 
 class _AskAgain:
@@ -180,7 +185,9 @@ class Session:
         longer: float = 0.0,
     ) -> Pdu:
         """The answer to a request, for which `longer` seconds more than usual are waited."""
-        patience = replace(self._patience, timeout=self._patience.timeout + longer)
+        patience = self._patience
+        if longer:
+            patience = replace(patience, timeout=patience.timeout + longer)
         endpoint, _ = await self._reach()
         pdu = Pdu(kind, endpoint.next_id(), varbinds, error_status, error_index)
         if isinstance(self.credentials, Community):
@@ -204,14 +211,19 @@ class Session:
         return self._shared.endpoint(self._family), self._peer
 
     async def _exchange(
-        self, build: Callable[[int], bytes], accept: Accept, way_out: str, patience: Patience
+        self,
+        build: Callable[[int], bytes],
+        accept: Accept,
+        way_out: str,
+        patience: Patience,
+        accept_sealed: AcceptSealed | None = None,
     ) -> object:
         endpoint, peer = await self._reach()
         attempts = patience.retries + 1
         try:
             async with self._slots:
                 return await endpoint.request(
-                    self.name, peer, build, accept, patience.timeout, attempts
+                    self.name, peer, build, accept, patience.timeout, attempts, accept_sealed
                 )
         except NoReply:
             raise Timeout(self.name, attempts, patience.timeout, way_out) from None
@@ -253,33 +265,46 @@ class Session:
     async def _ask_engine(
         self, credentials: Credentials, engine: _Engine, pdu: Pdu, patience: Patience
     ) -> object:
-        scoped = encode_scoped(ScopedPdu(engine.engine_id, self._context, pdu))
+        octets = encode_pdu(pdu)
         level = AUTH if credentials.priv is None else AUTH | PRIV
         user = credentials.user.encode()
+        channel = engine.channel
 
         def build(number: int) -> bytes:
             clock = engine.clock or engine.hint
-            parameters = UsmParameters(
-                engine.engine_id, clock.boots, clock.time_at(time.monotonic()), user, b"", b""
-            )
+            now = clock.time_at(time.monotonic())
+            if channel is not None:
+                msg_id, salt = ber.encode_integer(number), self._shared.salt()
+                return self._checked_size(channel.seal(msg_id, clock.boots, now, salt, octets))
+            parameters = UsmParameters(engine.engine_id, clock.boots, now, user, b"", b"")
+            scoped = encode_scoped(ScopedPdu(engine.engine_id, self._context, pdu))
             message = V3Message(number, self._own_max, level | REPORTABLE, parameters, scoped)
-            return self._checked_size(usm.seal(message, engine.keys, self._shared.salt()))
+            return self._checked_size(usm.seal(message, engine.keys))
+
+        def judge(answer: Pdu, flags: int, max_size: int) -> object | None:
+            if answer.type is PduType.REPORT:
+                return self._after_report(answer, bool(flags & AUTH), engine)
+            if answer.type is not PduType.RESPONSE or answer.request_id != pdu.request_id:
+                return None
+            if flags & level != level:
+                return None
+            engine.max_size = max_size
+            return answer
 
         def accept(message: CommunityMessage | V3Message, datagram: bytes) -> object | None:
             if not isinstance(message, V3Message):
                 return None
-            authentic = bool(message.flags & AUTH)
-            if authentic and not _is_authentic(message, datagram, engine, user):
+            if message.flags & AUTH and not _is_authentic(message, datagram, engine, user):
                 return None
             answer = decode_scoped(usm.open_data(message, engine.keys)).pdu
-            if answer.type is PduType.REPORT:
-                return self._after_report(answer, authentic, engine)
-            if answer.type is not PduType.RESPONSE or answer.request_id != pdu.request_id:
+            return judge(answer, message.flags, message.max_size)
+
+        def accept_sealed(found: Outline, datagram: bytes) -> object | None:
+            assert channel is not None
+            boots, told, scoped, at = channel.open(datagram, found)
+            if not _is_recent(boots, told, engine):
                 return None
-            if message.flags & level != level:
-                return None
-            engine.max_size = message.max_size
-            return answer
+            return judge(decode_pdu(scoped, at, len(scoped)), AUTH | PRIV, found.max_size)
 
         return await self._exchange(
             build,
@@ -287,6 +312,7 @@ class Session:
             "its engine answers, so it is overloaded, has stopped, or has another privacy"
             " pass phrase for this user",
             patience,
+            None if channel is None else accept_sealed,
         )
 
     def _after_report(self, report: Pdu, authentic: bool, engine: _Engine) -> _AskAgain | None:
@@ -333,11 +359,13 @@ class Session:
             self._patience,
         )
         assert isinstance(told, UsmParameters)
-        self._engine = _Engine(
-            told.engine_id,
-            self._shared.keys(credentials, told.engine_id),
-            usm.EngineClock(told.boots, told.time, time.monotonic()),
-        )
+        keys = self._shared.keys(credentials, told.engine_id)
+        channel: Channel | None = None
+        if credentials.priv is not None:
+            user, flags = credentials.user.encode(), AUTH | PRIV | REPORTABLE
+            channel = Channel(told.engine_id, user, keys, self._own_max, flags, self._context)
+        clock = usm.EngineClock(told.boots, told.time, time.monotonic())
+        self._engine = _Engine(told.engine_id, keys, clock, channel=channel)
         return self._engine
 
 
@@ -350,9 +378,14 @@ def _is_authentic(message: V3Message, datagram: bytes, engine: _Engine, user: by
         usm.verify(message, datagram, engine.keys)
     except usm.WrongDigest:
         return False
+    return _is_recent(told.boots, told.time, engine)
+
+
+def _is_recent(boots: int, engine_time: int, engine: _Engine) -> bool:
+    """Whether an authentic message is recent; its engine's clock is learnt from it first."""
     now = time.monotonic()
-    engine.clock = usm.learn_clock(engine.clock, told.boots, told.time, now)
-    return usm.in_peer_window(engine.clock, told.boots, told.time, now)
+    engine.clock = usm.learn_clock(engine.clock, boots, engine_time, now)
+    return usm.in_peer_window(engine.clock, boots, engine_time, now)
 
 
 _USM_STATS = (1, 3, 6, 1, 6, 3, 15, 1, 1)

@@ -11,10 +11,12 @@ import errno
 import secrets
 import socket
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from vmib.errors import VmibError
 from vmib.snmp import DecodeError
+from vmib.snmp.channel import NotPlain, Outline, outline
 from vmib.snmp.message import MAX_INT, CommunityMessage, V3Message, decode_message
 
 from .snmp_errors import AgentError
@@ -27,6 +29,10 @@ Accept = Callable[[CommunityMessage | V3Message, bytes], object | None]
 
 A VmibError that it raises ends the request.
 """
+
+AcceptSealed = Callable[[Outline, bytes], object | None]
+"""The same for an SNMPv3 message with privacy, from its octets alone; raises `NotPlain` where the
+message has to be decoded."""
 
 REPLY_COST = 4096
 """Octets of receive buffer that Linux charges, at most, for a reply of one Ethernet frame."""
@@ -49,15 +55,32 @@ def pauses(total: float, attempts: int) -> Iterator[float]:
 class Exchange:
     """One request: its octets, the pauses that are left, and the future of its result."""
 
-    __slots__ = ("_datagram", "_pauses", "_timer", "accept", "endpoint", "future", "name", "peer")
+    __slots__ = (
+        "_datagram",
+        "_pauses",
+        "_timer",
+        "accept",
+        "accept_sealed",
+        "endpoint",
+        "future",
+        "name",
+        "peer",
+    )
 
     def __init__(
-        self, endpoint: Endpoint, name: str, peer: Peer, datagram: bytes, accept: Accept
+        self,
+        endpoint: Endpoint,
+        name: str,
+        peer: Peer,
+        datagram: bytes,
+        accept: Accept,
+        accept_sealed: AcceptSealed | None,
     ) -> None:
         self.endpoint = endpoint
         self.name = name
         self.peer = peer
         self.accept = accept
+        self.accept_sealed = accept_sealed
         self.future: asyncio.Future[object] = endpoint.loop.create_future()
         self._datagram = datagram
         self._pauses: Iterator[float] = iter(())
@@ -98,12 +121,12 @@ class Exchange:
         if not self.future.done():
             self.future.set_exception(error)
 
-    def receive(self, message: CommunityMessage | V3Message, datagram: bytes) -> bool:
-        """Whether this message is the answer, good or bad."""
+    def receive(self, accept: Callable[[], object | None]) -> bool:
+        """Whether a message, from which `accept` makes the result, is the answer, good or bad."""
         if self.future.done():
             return False
         try:
-            result = self.accept(message, datagram)
+            result = accept()
         except VmibError as error:
             self.future.set_exception(error)
             return True
@@ -151,6 +174,7 @@ class Endpoint:
         accept: Accept,
         timeout: float,
         attempts: int,
+        accept_sealed: AcceptSealed | None = None,
     ) -> object:
         """The result of one request, whose octets `build` makes when its turn comes.
 
@@ -159,7 +183,7 @@ class Endpoint:
         """
         async with self._slots:
             number = self.next_id()
-            exchange = Exchange(self, name, peer, build(number), accept)
+            exchange = Exchange(self, name, peer, build(number), accept, accept_sealed)
             self._pending[number] = exchange
             try:
                 return await exchange.run(timeout, attempts)
@@ -177,11 +201,23 @@ class Endpoint:
 
     def _matched(self, datagram: bytes, peer: Peer) -> bool:
         try:
+            found = outline(datagram)
+            exchange = self._asked(int.from_bytes(found.msg_id[2:]), peer)
+            if exchange is not None and exchange.accept_sealed is not None:
+                return exchange.receive(partial(exchange.accept_sealed, found, datagram))
+        except NotPlain:
+            pass
+        try:
             message = decode_message(datagram)
         except DecodeError:
             return False
         number = message.msg_id if isinstance(message, V3Message) else message.pdu.request_id
-        exchange = self._pending.get(number)
-        if exchange is None or exchange.peer[:2] != peer[:2]:
+        exchange = self._asked(number, peer)
+        if exchange is None:
             return False
-        return exchange.receive(message, datagram)
+        return exchange.receive(partial(exchange.accept, message, datagram))
+
+    def _asked(self, number: int, peer: Peer) -> Exchange | None:
+        """The request with this ID, if it was this peer that was asked."""
+        exchange = self._pending.get(number)
+        return None if exchange is None or exchange.peer[:2] != peer[:2] else exchange
