@@ -19,7 +19,7 @@ lint: setup
 
 bench:
 	@packaging/setup.sh bridge-utils mininet
-	@$(PY) tests/bench/run.py
+	@$(PY) tests/bench/run.py --markdown packaging/docs/benchmarks.md
 
 # What is derived from another file and committed: MIB objects and rows, man pages, completion.
 generated: setup

@@ -76,6 +76,7 @@ def vmib(host: Lab, machines: int, repeats: int) -> dict[str, Any]:
     return {
         "runs": {kind: _medians(runs) for kind, runs in found.items()},
         "shape, to last commit": {"fastest": spread[0], "slowest": spread[-1], "runs": repeats},
+        "plan anew": median(_planned_anew(host, shaped) for _ in range(3)),
         "traffic": {"shape": _traffic(host, shaped), "again": _traffic(host, shaped)},
         "command": _commands(host, plain, shaped, changed),
     }
@@ -83,6 +84,13 @@ def vmib(host: Lab, machines: int, repeats: int) -> dict[str, Any]:
 
 def _medians(runs: list[Numbers]) -> Numbers:
     return {name: median(run[name] for run in runs) for name in runs[0]}
+
+
+def _planned_anew(host: Lab, text: str) -> float:
+    """How long a manager plans that knows nothing of the host yet."""
+    model = host.model(text)
+    with host.manager() as manager:
+        return _seconds(lambda: manager.plan(model))
 
 
 def _traffic(host: Lab, text: str) -> dict[str, int]:
@@ -177,14 +185,11 @@ def run() -> Results:
 
 def _comparison(machines: int, found: dict[str, Any]) -> Table:
     runs, own = found["vmib"]["runs"], found["vmib"]
-    unit = runs["shape"]["apply"]
+    unit, anew = runs["shape"]["apply"], own["plan anew"]
     ways: list[tuple[str, float]] = [
         ("vmib: Manager.apply to the last commit", runs["shape"]["to last commit"]),
         ("vmib: Manager.apply, verified and confirmed", unit),
-        (
-            "vmib: files read, planned, applied",
-            unit + sum(runs["shape"][s] for s in ("load", "plan")),
-        ),
+        ("vmib: files and host read, planned, applied", unit + runs["shape"]["load"] + anew),
         ("vmib apply, a process", own["command"]["shape"]),
         ("tc -batch and ip -batch, the same qdiscs", found["tc -batch"]["seconds"]),
         ("snmpset, one process for each row", found["snmpset"]),
@@ -199,6 +204,10 @@ def _comparison(machines: int, found: dict[str, Any]) -> Table:
     notes.append(
         f"To the last commit, {spread['runs']} runs: {milliseconds(spread['fastest'])} to "
         f"{milliseconds(spread['slowest'])}."
+    )
+    notes.append(
+        f"The plan takes {milliseconds(anew)} where the rows of the host have to be read first, "
+        f"{milliseconds(runs['shape']['plan'])} in a manager that applied the last ones."
     )
     rows = [(name, milliseconds(seconds), f"{seconds / unit:.2f}") for name, seconds in ways]
     title = f"{machines} interfaces of one host, {2 * machines} rates"

@@ -6,6 +6,7 @@ are what a rate counts.
 
 from __future__ import annotations
 
+from statistics import median
 from typing import Any
 
 from common import Lab, Results, Table, Target, lab_of, machine, rate_text, virtual_xml
@@ -14,7 +15,7 @@ from vmib_manager import measure
 
 NET = 2
 FILES, OCTETS = 20, 1_000_000
-RATES = (1000, 100_000)
+REPEATS = {1000: 1, 100_000: 5}
 TARGET_PERCENT = 1.0
 
 
@@ -28,17 +29,22 @@ def transfer(host: Lab, kbps: int) -> list[dict[str, Any]]:
     found = []
     for source, sink in ((machine(1), machine(2)), (machine(2), machine(1))):
         theory = measure.theory(FILES * OCTETS, kbps)
-        done = measure.transfer(ends[source], ends[sink], FILES * OCTETS, timeout=2 * theory + 30)
-        error = 100 * (done.seconds / theory - 1)
-        way = {"from": source, "to": sink, "kbps": kbps}
-        found.append(way | {"theory": theory, "seconds": done.seconds, "error_percent": error})
+        patience = 2 * theory + 30
+        times = [
+            measure.transfer(ends[source], ends[sink], FILES * OCTETS, timeout=patience).seconds
+            for _ in range(REPEATS[kbps])
+        ]
+        seconds = median(times)
+        way = {"from": source, "to": sink, "kbps": kbps, "all": sorted(times)}
+        error = 100 * (seconds / theory - 1)
+        found.append(way | {"theory": theory, "seconds": seconds, "error_percent": error})
     return found
 
 
 def run() -> Results:
     """Measure, and say whether every transfer takes as long as it must."""
     with lab_of("benchtransfers", NET, 2) as host:
-        found = [row for kbps in RATES for row in transfer(host, kbps)]
+        found = [row for kbps in REPEATS for row in transfer(host, kbps)]
     rows = [
         (
             rate_text(row["kbps"]),
@@ -46,13 +52,14 @@ def run() -> Results:
             f"{row['theory']:.3f} s",
             f"{row['seconds']:.3f} s",
             f"{row['error_percent']:+.2f} %",
+            f"{row['all'][0]:.3f} to {row['all'][-1]:.3f} s, {len(row['all'])} times",
         )
         for row in found
     ]
     title = f"A file of {FILES * OCTETS / 1e6:g} MB over TCP"
-    table = Table(title, ("rate", "way", "theory", "measured", "error"), rows)
+    table = Table(title, ("rate", "way", "theory", "median", "error", "all"), rows)
     targets = []
-    for kbps in RATES:
+    for kbps in REPEATS:
         worst = max((row["error_percent"] for row in found if row["kbps"] == kbps), key=abs)
         targets.append(
             Target(
