@@ -65,7 +65,13 @@ class Manager:
         async def kept() -> None:
             outcome.append(await step)
 
-        self._runner.run(kept())
+        try:
+            self._runner.run(kept())
+        except asyncio.CancelledError:
+            # Nobody else cancels the task: a SIGINT of which asyncio.Runner has lost count, because
+            # it came between the setting of the handler and the first step.
+            step.close()
+            raise KeyboardInterrupt from None
         return outcome[0]
 
     async def _started(self) -> AsyncManager:
