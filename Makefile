@@ -1,7 +1,7 @@
 # The two commands: `make demo` and `make test`. Both do all their set-up themselves.
 PY := .venv/bin/python
 
-.PHONY: setup demo test lint bench generated clean
+.PHONY: setup demo test lint bench bench-agent generated clean
 
 setup:
 	@packaging/setup.sh
@@ -20,6 +20,15 @@ lint: setup
 bench:
 	@packaging/setup.sh bridge-utils mininet
 	@$(PY) tests/bench/run.py --markdown packaging/docs/benchmarks.md
+
+# The agent and the manager's client beside others. Debian's exporter is unpacked, not installed:
+# its package would start a service.
+bench-agent:
+	@packaging/setup.sh libsnmp-dev
+	@test -d .cache/exporter/usr || (mkdir -p .cache/exporter && cd .cache/exporter && \
+	    apt-get -qq -o APT::Sandbox::User=root download prometheus-snmp-exporter && \
+	    dpkg -x prometheus-snmp-exporter_*.deb .)
+	@$(PY) tests/bench/agent_speed.py --json out/bench-agent.json
 
 # What is derived from another file and committed: MIB objects and rows, man pages, completion.
 generated: setup

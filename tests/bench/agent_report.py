@@ -1,54 +1,111 @@
-"""The results of `agent_speed` for people: a table on a terminal, a page in Markdown."""
+"""The results of `agent_speed` for people: tables on a terminal, a page in Markdown."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 Results = dict[str, Any]
+Table = list[list[str]]
 OURS, IN_C = "vMIB", "C agent (net-snmp)"
 
+_INTRODUCTION = """\
+# How fast the agent and the manager's client are
 
-def rows(results: Results, vifs: str) -> Iterator[Sequence[str]]:
+Measured by `make bench-agent` (`tests/bench/agent_speed.py`), on {cpu}, Linux {kernel}, Python
+{python}, net-snmp {net-snmp}. Other work ran on the machine at the same time, so the last digit of
+nothing here means much; ratios hold better than times, because agents take turns within a round.
+
+Every agent serves vmibShapeTable, two rows for each interface, on loopback. The agent in C
+(`tests/bench/c/agent.c`) is built on net-snmp's library, keeps its rows in memory
+(`netsnmp_tdata`) and has no transactions, disk or kernel behind it. vMIB's agent is the whole
+process with its default configuration, SNMPv2c allowed; its machines have no devices, so that
+nothing is measured but SNMP. What it does every second anyway, looking at machines, is included. A
+program in C replays requests for random cells, {window} under way at a time (in "one at a time":
+one), and counts what does not come back or comes back with an error: nothing did. The figures are
+CPU microseconds of the agent for one request, user and system time together, medians of {rounds}
+rounds. SNMPv3 is authPriv with SHA-256 and AES-128. "C / ours" above 1 means that vMIB's agent
+needs less than the one in C. A row of "live" reads vmibShapeOperTable, whose cells are read from
+the kernel twice a second; it is compared with reading configured cells in C.
+"""
+
+_SETS = """\
+A SET of vMIB's agent is authenticated, checked against the user's view and the MIB, remembered so
+that a retransmission is not carried out twice, written to the log, and decided by the same rules
+whether it changes a lock or a network; the agent in C stores a number. It costs more than in C,
+and a SET that changes what is committed waits for the disk besides (two writes with fsync), which
+is most of its time. Managers put dozens of rows into one SET.
+"""
+
+_CLIENTS = """\
+## The manager's client
+
+SETs of one varbind with SNMPv3 (SHA-256, AES-128): CPU microseconds of the client for one SET,
+and SETs per second. For many agents one process stands for all of them, with a socket and an SNMP
+engine for each (`tests/bench/responder.py`, on vMIB's codec); the agents in C and vMIB's are real
+processes, the latter staging each SET in a transaction. Agents and client share two CPUs, so the
+rates are bounded by the agents as well. ezsnmp is asked from 16 threads; snmpset is started for
+every SET, one after the other.
+"""
+
+
+def speed_table(results: Results, vifs: str) -> Table:
     """Operation; each agent's CPU time; how often ours fits into C's; our requests per second."""
     speed = results["speed"][vifs]
     peers = list(dict.fromkeys(peer for cells in speed.values() for peer in cells))
-    yield [
-        "operation",
-        *(f"{peer}, us" for peer in peers),
-        "C / ours",
-        "ours, 1/s",
-        "ours, 1/s/core",
-    ]
+    table = [["operation", *peers, "C / ours", "ours, 1/s", "ours, 1/s of a CPU"]]
     for name, cells in speed.items():
         ours = cells.get(OURS)
         peer = speed.get(results["compared"][name], {}).get(IN_C)
-        costs = [f"{cells[found]['cost']:.1f}" if found in cells else "" for found in peers]
+        costs = [_number(cells[found]["cost"]) if found in cells else "" for found in peers]
         ratio = f"{peer['cost'] / ours['cost']:.2f}" if peer and ours else ""
         rate = f"{ours['rate']:,.0f}" if ours else ""
-        per_core = f"{1e6 / ours['cost']:,.0f}" if ours else ""
-        yield [name, *costs, ratio, rate, per_core]
+        per_cpu = f"{1e6 / ours['cost']:,.0f}" if ours else ""
+        table.append([name, *costs, ratio, rate, per_cpu])
+    return table
+
+
+def client_table(results: Results) -> Table:
+    """Agents; each client's CPU time and rate; how often ours fits into pysnmp's."""
+    found = results["client"]
+    clients = ["vmib", "pysnmp", "ezsnmp", "snmpset"]
+    heads = [f"{client}, {unit}" for client in clients for unit in ("us", "1/s")]
+    table = [["agents", *heads, "pysnmp / ours"]]
+    for kind, sizes in found.items():
+        for number, by_client in sizes.items():
+            row = [f"{number}, {kind}"]
+            for client in clients:
+                figures = by_client.get(client)
+                row += (
+                    [_number(figures["microseconds"]), f"{figures['per_second']:,.0f}"]
+                    if figures
+                    else ["", ""]
+                )
+            ratio = by_client["pysnmp"]["microseconds"] / by_client["vmib"]["microseconds"]
+            table.append([*row, f"{ratio:.1f}"])
+    return table
 
 
 def facts(results: Results) -> Iterator[str]:
     """What is not in the tables, a sentence each."""
     for vifs, shares in results.get("idle", {}).items():
         told = ", ".join(f"{peer} {share:.2%}" for peer, share in shares.items())
-        yield f"Share of a CPU that nobody's requests cost, {vifs} interfaces: {told}."
+        yield f"Share of a CPU taken when nobody asks, {int(vifs):,} interfaces: {told}."
     exporter = results.get("exporter")
     if exporter:
-        told = ", ".join(
-            f"{peer} {time * 1000:.0f} ms" for peer, time in exporter["seconds"].items()
-        )
-        yield f"prometheus-snmp-exporter walks {exporter['cells']:.0f} cells by SNMPv2c in: {told}."
+        times = exporter["seconds"].items()
+        told = ", ".join(f"{peer} {seconds * 1000:.0f} ms" for peer, seconds in times)
+        cells = exporter["cells"]
+        yield f"Debian's prometheus-snmp-exporter walks {cells:,.0f} cells (SNMPv2c) in: {told}."
+        first = exporter["first_seconds"][OURS] * 1000
+        yield f"Its first walk of vMIB's agent, which has nothing encoded yet: {first:.0f} ms."
     grown = results.get("growth")
     if grown:
         yield (
-            f"Resident memory with {grown['vifs']:,} interfaces:"
-            f" {grown['first_answer_mib']:.0f} MiB at the first answer,"
-            f" {grown['all_read_mib']:.0f} MiB when the table has been read,"
-            f" {grown['afterwards_mib']:.0f} MiB after {grown['requests']:,.0f} requests more,"
-            f" 5,000 of them malformed."
+            f"Resident memory with {grown['vifs']:,} interfaces: {grown['first_answer_mib']:.0f}"
+            f" MiB at the first answer, {grown['all_read_mib']:.0f} MiB when the table has been"
+            f" read, {grown['afterwards_mib']:.0f} MiB after {grown['requests']:,.0f} requests"
+            " more, 5,000 of them malformed."
         )
     for what, seconds in results.get("start", {}).items():
         yield f"From exec to the first answer, {what}: {seconds:.2f} s."
@@ -58,17 +115,51 @@ def as_text(results: Results) -> str:
     """For a terminal."""
     lines: list[str] = []
     for vifs in results["speed"]:
-        table = list(rows(results, vifs))
-        widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-        lines += [f"{int(vifs):,} interfaces; CPU time of the agent for one request, medians"]
-        for row in table:
-            first, *others = (cell for cell in row)
-            cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
-            lines.append("  ".join([first.ljust(widths[0]), *cells]).rstrip())
-        lines.append("")
+        lines += [f"{int(vifs):,} interfaces; CPU microseconds of the agent for one request"]
+        lines += [*_aligned(speed_table(results, vifs)), ""]
+    if "client" in results:
+        lines += ["SETs of the client, SNMPv3", *_aligned(client_table(results)), ""]
     return "\n".join([*lines, *facts(results)])
 
 
 def as_markdown(results: Results) -> str:
     """The page of the documentation."""
-    return as_text(results)
+    told = {**results["machine"], "window": results["window"], "rounds": results["rounds"]}
+    parts = [_INTRODUCTION.format(**told)]
+    for vifs in results["speed"]:
+        parts += [f"## {int(vifs):,} interfaces\n", _table(speed_table(results, vifs))]
+    parts.append(_SETS)
+    slowest = max(results["speed"].items(), key=lambda item: int(item[0]))
+    name, cells = max(slowest[1].items(), key=lambda item: item[1].get(OURS, {}).get("cost", 0))
+    parts.append(
+        f"The slowest of vMIB's own figures: {name} with {int(slowest[0]):,} interfaces,"
+        f" {cells[OURS]['cost']:,.0f} microseconds of CPU, {cells[OURS]['rate']:,.0f} a second.\n"
+    )
+    told_facts = list(facts(results))
+    if told_facts:
+        parts += ["## Memory, start, and a real reader\n"]
+        parts += ["\n".join(f"- {fact}" for fact in told_facts) + "\n"]
+    if "client" in results:
+        parts += [_CLIENTS, _table(client_table(results))]
+    return "\n".join(parts)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.1f}" if value < 1000 else f"{value:,.0f}"
+
+
+def _aligned(table: Table) -> list[str]:
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    return [
+        "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in table
+    ]
+
+
+def _table(table: Table) -> str:
+    head, *rows = (f"| {' | '.join(row)} |" for row in table)
+    rule = "|---|" + "---:|" * (len(table[0]) - 1)
+    return "\n".join([head, rule, *rows]) + "\n"

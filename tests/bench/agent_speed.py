@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import random
+import socket
 import statistics
 import subprocess
 import sys
@@ -28,18 +29,21 @@ from typing import Any
 
 import agent_load
 import agent_peers
+import client_speed
 from agent_load import DISTINCT, Requests
 from agent_peers import Peer
+from agent_report import as_markdown, as_text
 from snmp_exporter import scrape_seconds
 
 from vmib.snmp.message import PduType
 
-WINDOW = 16
+WINDOW = 64
 BULK = (0, 25)
 SETS_AT_ONCE = 4000
 DURABLE_SETS = 100
 MANY = 1_000_000
-IN_NAMESPACE = "VMIB_BENCH_IN_NAMESPACE"
+IN_NAMESPACE = "VMIB_BENCH_EZSNMP"
+"""Set in the network namespace: to the Python that has ezsnmp, or to nothing."""
 OURS = "vMIB"
 IN_C = "C agent (net-snmp)"
 ALL = frozenset({OURS, IN_C, "pysnmp 7.1", "snmpd, pass_persist (Python)"})
@@ -49,15 +53,20 @@ Build = Callable[[Requests], Sequence[bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A kind of request. With `once`, its datagrams are made for each round and sent once."""
+    """A kind of request, `window` of which are under way at a time.
+
+    With `once`, its datagrams are made for each round and sent once. `compared` is the operation
+    of the C agent that it is compared with, where it is not the same. What is `around` happens
+    before and after each round.
+    """
 
     name: str
     version: int
     build: Build
     once: bool = False
+    window: int = WINDOW
     peers: frozenset[str] = ALL
     compared: str = ""
-    """The operation of the C agent that it is compared with, where it is not the same."""
     around: tuple[Callable[[Requests], None], Callable[[Requests], None]] | None = None
 
 
@@ -79,6 +88,7 @@ def _reads(version: int) -> list[Operation]:
     ours = frozenset({OURS})
     return [
         Operation(f"{name} GET", version, asking(PduType.GET)),
+        Operation(f"{name} GET, one at a time", version, asking(PduType.GET), window=1),
         Operation(f"{name} GET, 10 varbinds", version, asking(PduType.GET, 10)),
         Operation(f"{name} GETNEXT", version, asking(PduType.GET_NEXT)),
         Operation(f"{name} GETBULK 25", version, asking(PduType.GET_BULK, 1, BULK)),
@@ -183,7 +193,7 @@ class Measurement:
             assert 1 <= len(answer.varbinds) <= BULK[1]
         seconds = 0.0 if operation.once else self._seconds
         before = peer.cpu()
-        load = agent_load.run(self._loadgen, peer, WINDOW, seconds, datagrams)
+        load = agent_load.run(self._loadgen, peer, operation.window, seconds, datagrams)
         spent = peer.cpu() - before
         if load.lost or load.errors:
             raise RuntimeError(f"{peer.name}, {operation.name}: {load}; see {peer.log}")
@@ -272,8 +282,6 @@ def _mutated(datagrams: Sequence[bytes], count: int = 5000) -> list[bytes]:
 
 
 def _send(peer: Peer, datagram: bytes) -> None:
-    import socket
-
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.sendto(datagram, ("127.0.0.1", peer.port))
 
@@ -303,14 +311,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--markdown", type=Path)
     chosen = parser.parse_args(arguments)
     if IN_NAMESPACE not in os.environ:
-        os.environ[IN_NAMESPACE] = "1"
-        command = ["unshare", "--net", sys.executable, *sys.argv]
-        os.execvp(command[0], command)
+        with tempfile.TemporaryDirectory(prefix="vmib-bench-") as temporary:
+            ezsnmp = None if chosen.speed_alone else client_speed.ezsnmp_python(Path(temporary))
+            again = ["unshare", "--net", sys.executable, *sys.argv]
+            environment = os.environ | {IN_NAMESPACE: str(ezsnmp or "")}
+            sys.exit(subprocess.run(again, env=environment, check=False).returncode)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     with tempfile.TemporaryDirectory(prefix="vmib-bench-") as temporary:
         results = measured(chosen, Path(temporary))
-    from agent_report import as_markdown, as_text
-
     print(as_text(results))
     chosen.json.parent.mkdir(parents=True, exist_ok=True)
     chosen.json.write_text(json.dumps(results, indent=1) + "\n")
@@ -351,12 +359,16 @@ def measured(chosen: argparse.Namespace, directory: Path) -> dict[str, Any]:
         "compared": {found.name: found.compared or found.name for found in operations},
         "speed": speed,
     }
+    ezsnmp = os.environ[IN_NAMESPACE]
     if not chosen.speed_alone:
         results |= {
             "idle": idle,
             "exporter": exporter,
             "growth": growth(programs["loadgen"], directory, 10_000, MANY),
             "start": start_up(directory),
+            "client": client_speed.measured(
+                programs["agent"], directory, Path(ezsnmp) if ezsnmp else None
+            ),
         }
     return results
 
@@ -377,16 +389,7 @@ def machine() -> dict[str, str]:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "net-snmp": version.partition("version:")[2].split()[0],
-        "uvloop": _uvloop(),
     }
-
-
-def _uvloop() -> str:
-    try:
-        import uvloop
-    except ImportError:
-        return "not installed"
-    return str(uvloop.__version__)
 
 
 if __name__ == "__main__":
