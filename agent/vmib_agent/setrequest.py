@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from vmib.needs import ROW_STATUS
 from vmib.rows import KEYS, ROWS, RowStatus, StorageType
-from vmib.schema import CONFIGURATION, instance_name, locate
-from vmib.smi import Column, IndexRefused, Scalar, SyntaxRefused, Table
+from vmib.schema import CONFIGURATION, TABLES, instance_name, locate
+from vmib.smi import Column, IndexRefused, Oid, Scalar, SyntaxRefused, Table
 from vmib.status import ErrorStatus
 
 from .rules import VALUE_RULES
@@ -152,7 +153,7 @@ def _read(
     if table is None:
         return None, leaf, (), value
     try:
-        key = KEYS[table.name](*table.decode_index(place.suffix))
+        key = _key(table.name, place.suffix)
     except IndexRefused as refused:
         raise SetRefused(ErrorStatus.noCreation, position, str(refused)) from None
     rule = VALUE_RULES.get(leaf.name)
@@ -160,6 +161,12 @@ def _read(
         raise _refused(ErrorStatus.wrongValue, position, varbind, f"allowed: {rule.allowed}")
     assert table.name in ROWS
     return table, leaf, key, value
+
+
+@lru_cache(maxsize=4096)  # 4 us become 0.2: the same rows are set again and again
+def _key(table: str, suffix: Oid) -> Key:
+    """The key that sub-identifiers stand for; raises `IndexRefused`."""
+    return KEYS[table](*TABLES[table].decode_index(suffix))
 
 
 def _refused(status: ErrorStatus, position: int, varbind: VarBind, reason: str) -> SetRefused:

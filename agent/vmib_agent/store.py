@@ -161,7 +161,8 @@ def _rows_written(
     after = edit.intent()
     touched = [(write.table.name, write.key) for write in request.rows]
     if txn is not None:
-        state = replace(state, indexes=replace(state.indexes, next_vm=edit.next_vm))
+        if edit.next_vm != state.indexes.next_vm:
+            state = replace(state, indexes=replace(state.indexes, next_vm=edit.next_vm))
         return _staged(state, txn, after, touched)
     _refuse_first(request, check_change(base, after, touched, world, state.indexes))
     if after != base:
