@@ -54,19 +54,19 @@ class Express:
             raise NotPlain
         # Around the PDU is what is in front of the data, and the engine ID once more in them.
         room = min(found.max_size, MAX_DATAGRAM) - found.body - len(channel.engine_id) - _SLACK
-        contents = self._contents(scoped, at, name, Origin(source, datagram), room)
+        try:
+            if scoped[at : at + 1] == _SET:
+                raise NotPlain
+            contents: bytes | None = self._answer_plain(scoped, at, name, room)
+        except NotPlain:
+            contents = self._long_way(scoped, at, name, Origin(source, datagram), room)
         if contents is None:
             return None
         return self._sealer.seal(channel, found.msg_id, PduType.RESPONSE, contents)
 
-    def _contents(
+    def _long_way(
         self, scoped: bytes, at: int, name: str, origin: Origin, room: int
     ) -> bytes | None:
-        if scoped[at : at + 1] != _SET:
-            try:
-                return self._answer_plain(scoped, at, name, room)
-            except NotPlain:
-                pass
         try:
             pdu = decode_pdu(scoped, at, len(scoped))
         except ber.DecodeError:
