@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import platform
 import signal
 import socket
@@ -134,6 +135,8 @@ def run(config: Config, make: MakeService = make_service) -> None:
     announce()
     if subagent is not None:
         subagent.serve(running.service, config.limits.max_varbinds_per_set, announce)
+    gc.collect()
+    gc.freeze()  # what there is now stays; the collector need not look at it again and again
     systemd.notify("READY=1")
     try:
         loop.run_forever()
