@@ -81,9 +81,15 @@ def lay_machines(lab: str, host: HostSpec, made: Made) -> None:
         links = _links(wires)
         for position, spec in enumerate(host.machines):
             machine = lab_spec.machine(lab, host, position)
-            if _namespace(Path(machine.namespace).name, _MEMBER_SYSCTLS, (), made):
+            inside = Path(machine.namespace).name
+            if _namespace(inside, _MEMBER_SYSCTLS, (), made):
                 for vif in machine.vifs:
                     _remove_stale(wires, links.pop(vif.host_device, None))
+            elif missing := [vif for vif in machine.vifs if vif.host_device not in links]:
+                with _netlink(inside) as beyond:
+                    ends = _links(beyond)
+                    for vif in missing:
+                        _remove_stale(beyond, ends.get(vif.guest_device))
             bridges = [links[lab_spec.bridge(host, vif)]["index"] for vif in spec.vifs]
             _vifs(wires, machine, bridges, links, made)
 
