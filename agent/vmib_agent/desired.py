@@ -157,12 +157,12 @@ class _Network:
     def _ports(self) -> Iterator[tuple[str, network.Port]]:
         switches = self.rows.intent.get("vmibSwitchTable", {})
         for key in self.rows.keys("vmibVifTable"):
-            row: Vif = self.rows.row("vmibVifTable", key)
             facts = facts_of(self.rows, VifKey(*key))
             if facts is None:
                 if key in self.rows.intent.get("vmibVifTable", {}):
                     self.waiting.add(RowKey("vmibVifTable", key))
                 continue
+            row: Vif = self.rows.row("vmibVifTable", key)
             self._owned(facts.device, "vmibVifTable", key)
             switch: Switch | None = switches.get((row.switch_index,))
             yield (

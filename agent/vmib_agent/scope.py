@@ -55,13 +55,13 @@ def scope_of(
     old: Target, new: Target, inventory: Inventory, drifted: Collection[str] = ()
 ) -> Scope:
     """What differs between two targets, and what has drifted."""
-    vifs = [
+    vifs = sorted(
         vif
-        for vif in sorted(old.shaping.keys() | new.shaping.keys())
-        if old.shaping.get(vif) != new.shaping.get(vif)
+        for vif in {**old.shaping, **new.shaping}
+        if _differ(old.shaping.get(vif), new.shaping.get(vif))
         or vif.device in drifted
         or vif.ifb in drifted
-    ]
+    )
     places = {
         place
         for place in old.network.stacks.keys() | new.network.stacks.keys()
@@ -78,6 +78,10 @@ def scope_of(
     )
     rules = old.rules != new.rules or FIREWALL in drifted
     return Scope(tuple(vifs), guests, host_level or bool(guests), rules)
+
+
+def _differ(old: VifState | None, new: VifState | None) -> bool:
+    return old is not new and old != new
 
 
 def without(target: Target, part: Scope, subject: str) -> tuple[Target, Scope]:

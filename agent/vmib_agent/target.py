@@ -98,21 +98,28 @@ def compile_target(
 def _shaping(
     rows: Rows, wanted: Wish, cache: TargetCache, obstructions: list[Obstruction]
 ) -> Mapping[ShapedVif, VifState]:
-    trees: dict[VifKey, dict[Direction, Tree]] = {vif: {} for vif in rows.inventory.vifs}
+    trees: dict[VifKey, dict[Direction, Tree]] = {}
     for (vif, direction), shaped in wanted.shaped.items():
         try:
-            trees[vif][direction] = cache.tree((vif, direction), shaped)
+            trees.setdefault(vif, {})[direction] = cache.tree((vif, direction), shaped)
         except (ValueRefused, Unavailable) as refusal:
             unavailable = isinstance(refusal, Unavailable)
             owner = _blamed(shaped, refusal.name)
             obstructions.append(Obstruction(owner, str(refusal), unavailable))
     return {
-        ShapedVif(facts.device, ifb_name(vif)): VifState(
-            to_vm=trees[vif].get(Direction.toVm, Tree()),
-            from_vm=trees[vif].get(Direction.fromVm, Tree()),
-        )
+        ShapedVif(facts.device, ifb_name(vif)): _both(trees[vif]) if vif in trees else _UNSHAPED
         for vif, facts in rows.inventory.vifs.items()
     }
+
+
+_NO_TREE = Tree()
+_UNSHAPED = VifState(_NO_TREE, _NO_TREE)
+
+
+def _both(trees: Mapping[Direction, Tree]) -> VifState:
+    return VifState(
+        to_vm=trees.get(Direction.toVm, _NO_TREE), from_vm=trees.get(Direction.fromVm, _NO_TREE)
+    )
 
 
 def _blamed(shaped: Shaped, name: str) -> RowKey:
