@@ -92,6 +92,29 @@ def test_privacy_is_that_of_pysnmp(boots: int, time: int, salt: bytes, octets: b
         assert bytes(theirs)[: len(octets)] == octets
 
 
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 2**31 - 1),
+            st.integers(0, 2**31 - 1),
+            st.binary(min_size=8, max_size=8),
+            st.binary(max_size=100),
+        ),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_messages_that_one_key_encrypts_after_each_other_do_not_depend_on_each_other(
+    messages: list[tuple[int, int, bytes, bytes]],
+) -> None:
+    key = bytes(range(32))
+    keys = usm.Keys(usm.SHA256, key, key)
+    for boots, time, salt, octets in messages:
+        alone = usm.Keys(usm.SHA256, key, key).encrypt(boots, time, salt, octets)
+        assert keys.encrypt(boots, time, salt, octets) == alone
+        assert keys.decrypted(boots, time, salt, alone) == octets
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda protocol: protocol.name)
 @pytest.mark.parametrize("flags", [message.AUTH, message.AUTH | message.PRIV])
 def test_a_sealed_message_is_verified_and_opened(protocol: usm.AuthProtocol, flags: int) -> None:
