@@ -28,7 +28,7 @@ bench-agent:
 	@test -d .cache/exporter/usr || (mkdir -p .cache/exporter && cd .cache/exporter && \
 	    apt-get -qq -o APT::Sandbox::User=root download prometheus-snmp-exporter && \
 	    dpkg -x prometheus-snmp-exporter_*.deb .)
-	@$(PY) tests/bench/agent_speed.py --json out/bench-agent.json
+	@$(PY) tests/bench/agent_speed.py --markdown packaging/docs/agent-speed.md
 
 # What is derived from another file and committed: MIB objects and rows, man pages, completion.
 generated: setup

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 Results = dict[str, Any]
@@ -13,8 +15,8 @@ _INTRODUCTION = """\
 # How fast the agent and the manager's client are
 
 Measured by `make bench-agent` (`tests/bench/agent_speed.py`), on {cpu}, Linux {kernel}, Python
-{python}, net-snmp {net-snmp}. Other work ran on the machine at the same time, so the last digit of
-nothing here means much; ratios hold better than times, because agents take turns within a round.
+{python}, net-snmp {net-snmp}, at a load average of {load} when it began. Ratios hold better than
+times, because agents take turns within a round.
 
 Every agent serves vmibShapeTable, two rows for each interface, on loopback. The agent in C
 (`tests/bench/c/agent.c`) is built on net-snmp's library, keeps its rows in memory
@@ -32,9 +34,10 @@ the kernel twice a second; it is compared with reading configured cells in C.
 _SETS = """\
 A SET of vMIB's agent is authenticated, checked against the user's view and the MIB, remembered so
 that a retransmission is not carried out twice, written to the log, and decided by the same rules
-whether it changes a lock or a network; the agent in C stores a number. It costs more than in C,
-and a SET that changes what is committed waits for the disk besides (two writes with fsync), which
-is most of its time. Managers put dozens of rows into one SET.
+whether it changes a lock or a network; the agent in C stores a number, and costs a third or less
+of it. A SET that changes what is committed is besides planned against the whole host, which takes
+longer the more interfaces there are, and waits for the disk (two writes with fsync). Managers put
+dozens of rows into one SET, or stage them in a transaction and pay for that once.
 """
 
 _CLIENTS = """\
@@ -141,7 +144,23 @@ def as_markdown(results: Results) -> str:
         parts += ["\n".join(f"- {fact}" for fact in told_facts) + "\n"]
     if "client" in results:
         parts += [_CLIENTS, _table(client_table(results))]
-    return "\n".join(parts)
+    return "\n".join(map(_filled, parts))
+
+
+def _filled(part: str) -> str:
+    """A part of a page whose lines fit; tables and headings are left alone."""
+    paragraphs = part.split("\n\n")
+    return "\n\n".join(
+        text if text.startswith(("#", "|")) else _filled_paragraph(text) for text in paragraphs
+    )
+
+
+def _filled_paragraph(text: str) -> str:
+    lines = text.splitlines() if text.startswith("- ") else [" ".join(text.split())]
+    indent = "  " if text.startswith("- ") else ""
+    wrap = partial(textwrap.fill, width=100, break_on_hyphens=False, break_long_words=False)
+    filled = "\n".join(wrap(line, subsequent_indent=indent) for line in lines)
+    return filled + ("\n" if text.endswith("\n") else "")
 
 
 def _number(value: float) -> str:

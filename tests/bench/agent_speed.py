@@ -295,7 +295,7 @@ def start_up(directory: Path, times: int = 3) -> dict[str, float]:
             place = directory / f"start-{vifs}-{rows}-{number}"
             with agent_peers.ours(place, vifs, rows) as peer:
                 seconds.append(peer.seconds_to_answer)
-        found[f"{vifs} interfaces, {rows} rows"] = statistics.median(seconds)
+        found[f"{vifs:,} interfaces, {rows:,} rows"] = statistics.median(seconds)
     return found
 
 
@@ -388,6 +388,7 @@ def machine() -> dict[str, str]:
         "cpu": f"{os.cpu_count()} x {model}",
         "kernel": platform.release(),
         "python": platform.python_version(),
+        "load": f"{os.getloadavg()[0]:.1f}",
         "net-snmp": version.partition("version:")[2].split()[0],
     }
 
