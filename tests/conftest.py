@@ -25,8 +25,7 @@ def kernel_has_netem() -> bool:
 
 def reason_to_skip(item: pytest.Item) -> str | None:
     """Why this test cannot run here, or None."""
-    needs_root = item.get_closest_marker("netns") or item.get_closest_marker("netem")
-    if needs_root and os.geteuid() != 0:
+    if os.geteuid() != 0 and any(map(item.get_closest_marker, ("netns", "netem", "nms"))):
         return "needs root: makes network namespaces"
     if item.get_closest_marker("snmp") and shutil.which("snmpget") is None:
         return "needs net-snmp's tools (Debian package snmp)"
