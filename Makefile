@@ -1,7 +1,7 @@
 # The two commands: `make demo` and `make test`. Both do all their set-up themselves.
 PY := .venv/bin/python
 
-.PHONY: setup demo test lint bench bench-agent generated clean
+.PHONY: setup demo test lint docs bench bench-agent generated clean
 
 setup:
 	@packaging/setup.sh
@@ -16,6 +16,10 @@ lint: setup
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
+
+# The documentation as a site, with references of MIB, XML, commands and Python.
+docs: setup
+	@$(PY) packaging/site/build.py .cache/mibs out/site
 
 bench:
 	@packaging/setup.sh bridge-utils mininet

@@ -6,9 +6,9 @@ import argparse
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from troff import Page
+import troff
 
 from vmib import __version__
 from vmib_agent import commands as agent
@@ -23,19 +23,34 @@ _Parser = argparse.ArgumentParser
 _Words = Mapping[str, str]
 
 
-def pages() -> dict[str, str]:
-    """The text of every page by its file's name."""
+class Page(Protocol):
+    """What a page is written on: `troff.Page`, or `markdown_page.Page`."""
+
+    def __init__(self, name: str, section: int, summary: str, source: str) -> None: ...
+    def heading(self, text: str) -> None: ...
+    def subheading(self, text: str) -> None: ...
+    def paragraph(self, text: str) -> None: ...
+    def item(self, term: str, text: str) -> None: ...
+    def literal(self, text: str) -> None: ...
+    def synopsis(self, usage: str) -> None: ...
+    def markdown(self, text: str) -> None: ...
+
+
+def pages(paper: type[Page] = troff.Page) -> dict[str, str]:
+    """The text of every page by its file's name, on this kind of paper."""
     made = {
-        "vmib.1": _manager(),
-        "vmib-agent.8": _agent(),
-        "vmib-agent.toml.5": _agent_configuration(),
-        "vmib-network.xml.5": _descriptions(),
+        "vmib.1": _manager(paper),
+        "vmib-agent.8": _agent(paper),
+        "vmib-agent.toml.5": _agent_configuration(paper),
+        "vmib-network.xml.5": _descriptions(paper),
     }
     return {name: str(page) for name, page in made.items()}
 
 
-def _manager() -> Page:
-    page = _command(manager.parser(), 1, "make networks of virtual machines as two files describe")
+def _manager(paper: type[Page]) -> Page:
+    page = _command(
+        paper, manager.parser(), 1, "make networks of virtual machines as two files describe"
+    )
     page.heading("ENVIRONMENT")
     _items(
         page,
@@ -74,8 +89,10 @@ def _manager() -> Page:
     return page
 
 
-def _agent() -> Page:
-    page = _command(agent.parser(), 8, "serve VMIB-MIB and keep a host's networks as it says")
+def _agent(paper: type[Page]) -> Page:
+    page = _command(
+        paper, agent.parser(), 8, "serve VMIB-MIB and keep a host's networks as it says"
+    )
     page.heading("SIGNALS")
     _items(
         page,
@@ -100,9 +117,9 @@ def _agent() -> Page:
     return page
 
 
-def _command(parser: _Parser, section: int, summary: str) -> Page:
+def _command(paper: type[Page], parser: _Parser, section: int, summary: str) -> Page:
     """A page with all that a parser knows: sub-commands, options, exit statuses."""
-    page = Page(parser.prog, section, summary, SOURCE)
+    page = paper(parser.prog, section, summary, SOURCE)
     page.heading("SYNOPSIS")
     page.synopsis(_usage(parser))
     page.heading("DESCRIPTION")
@@ -173,8 +190,8 @@ def _help(parser: _Parser, action: argparse.Action) -> str:
     return re.sub(r"(?<![\w*-])(--[a-z-]+|-[a-z]\b|\$[A-Z_]+)", r"**\1**", text)
 
 
-def _agent_configuration() -> Page:
-    page = Page("vmib-agent.toml", 5, "configuration of the agent of vMIB", SOURCE)
+def _agent_configuration(paper: type[Page]) -> Page:
+    page = paper("vmib-agent.toml", 5, "configuration of the agent of vMIB", SOURCE)
     page.heading("DESCRIPTION")
     page.paragraph(
         f"The file `{config.DEFAULT_PATH}` is read by vmib-agent(8) when it starts. It is TOML, "
@@ -297,9 +314,9 @@ def _default(key: str) -> str:
     return f"Default: `{found}`."
 
 
-def _descriptions() -> Page:
+def _descriptions(paper: type[Page]) -> Page:
     """From the documentation of the two files, of which a test holds each name to the schema."""
-    page = Page("vmib-network.xml", 5, "the real file and the virtual file of vMIB", SOURCE)
+    page = paper("vmib-network.xml", 5, "the real file and the virtual file of vMIB", SOURCE)
     title, _, text = (ROOT / "packaging" / "docs" / "xml.md").read_text().partition("\n")
     if not title.startswith("# "):
         raise ValueError(f"no title: {title}")

@@ -1,4 +1,4 @@
-"""vMIB's network manager: two descriptions become rows, and rows reach every host over SNMP.
+"""vMIB's network manager: two descriptions become rows, and rows reach every host over SNMP::
 
     from vmib_manager import Manager, credentials_for, load
 
