@@ -13,7 +13,7 @@ from vmib import __version__, objects
 from vmib.errors import ValueRefused, VmibError
 from vmib.snmp.usm import AUTH_PROTOCOLS
 
-from . import config, daemon, users
+from . import config, daemon, durable, users
 from .config import Config, ConfigRefused
 from .logs import LEVELS
 
@@ -192,9 +192,16 @@ def _check(options: argparse.Namespace) -> None:
     print(f"AgentX master: {chosen.agentx.address if chosen.agentx.enabled else 'off'}")
 
 
-def _user_add(options: argparse.Namespace) -> None:
+def _users_directory(options: argparse.Namespace) -> Path:
+    """The directory of the users; root acts for its owner, the user that the agent runs as."""
     directory = _configuration(options).state_directory
+    durable.act_for_owner(directory)
+    return directory
+
+
+def _user_add(options: argparse.Namespace) -> None:
     auth, priv = _passphrases(options.passphrase_file)
+    directory = _users_directory(options)
     role = users.Role(options.role)
     user = users.add_user(directory, options.name, role, auth, priv, options.auth, options.priv)
     print(f"{user.name}: {user.role.value}, {user.auth}, {user.priv}")
@@ -202,12 +209,12 @@ def _user_add(options: argparse.Namespace) -> None:
 
 
 def _user_list(options: argparse.Namespace) -> None:
-    for user in users.load_users(_configuration(options).state_directory):
+    for user in users.load_users(_users_directory(options)):
         print(f"{user.name}\t{user.role.value}\t{user.auth}\t{user.priv}")
 
 
 def _user_remove(options: argparse.Namespace) -> None:
-    users.remove_user(_configuration(options).state_directory, options.name)
+    users.remove_user(_users_directory(options), options.name)
     print(f"{options.name}: removed. A running agent forgets it after SIGHUP.")
 
 

@@ -115,15 +115,15 @@ def run(config: Config, make: MakeService = make_service) -> None:
 
     def reload() -> None:
         nonlocal known
-        try:
-            found = users.load_users(config.state_directory)
-        except StateUnusable as refused:
-            log.error(event("users-not-read", reason=refused))
-            return
-        known = found
-        front_end.replace_users(known)
-        notifier.replace_users(known)
-        announce()
+        with systemd.reloading():
+            try:
+                known = users.load_users(config.state_directory)
+            except StateUnusable as refused:
+                log.error(event("users-not-read", reason=refused))
+                return
+            front_end.replace_users(known)
+            notifier.replace_users(known)
+            announce()
 
     def announce() -> None:
         _announce(config, known, sockets, subagent)
@@ -190,6 +190,7 @@ def _local(listener: socket.socket) -> tuple[str, int]:
 
 
 def _keep_the_watchdog(loop: asyncio.AbstractEventLoop) -> None:
+    """Tell that this loop, which answers requests, goes round."""
     period = systemd.watchdog_seconds()
     if period is None:
         return

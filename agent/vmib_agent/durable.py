@@ -48,6 +48,20 @@ def make_directory(path: Path) -> None:
         pass
 
 
+def act_for_owner(path: Path) -> None:
+    """Where root has to do with a directory of another user's, be that user from now on.
+
+    What is written there is then the owner's, and what is read there cannot lead root elsewhere.
+    """
+    if os.geteuid() != 0 or not path.is_dir():
+        return
+    owner = path.stat()
+    if owner.st_uid != 0:
+        os.setgroups([])
+        os.setgid(owner.st_gid)
+        os.setuid(owner.st_uid)
+
+
 def read(path: Path) -> bytes | None:
     """The file's contents, or None where there is no such file.
 

@@ -46,6 +46,7 @@ from .iptables import (
     comment_of,
 )
 from .libiptc import Table, existing_tables, xtables_lock
+from .logs import event, log
 from .netlink import in_new_namespace
 from .ports import ApplyError
 
@@ -68,6 +69,8 @@ class Firewall:
         """
         tried = in_new_namespace(_try_everything) or _try_everything()
         self._missing = {place: reason for place, reason in tried.items() if reason}
+        for (family, table), reason in self._missing.items():
+            log.info(event("no-table", table=f"{COMMANDS[family]} -t {table}", reason=reason))
         settings = _sysctls()
         found = set()
         if not any((family, "filter") in self._missing for family in COMMANDS) and all(
@@ -133,7 +136,7 @@ class Firewall:
 def _our_chains() -> Iterator[tuple[Chain, list[tuple[Entry, bytes]]]]:
     """Our chains and the built-in ones, with all of their rules and the octets of these."""
     for family, command in COMMANDS.items():
-        for name in BUILT_IN.keys() & existing_tables(family):
+        for name in existing_tables(family, BUILT_IN):
             try:
                 with Table(family, name) as table:
                     for chain in (Chain(family, name, chain) for chain in table.chains()):

@@ -15,7 +15,7 @@ from operator import attrgetter, ne
 
 from vmib.errors import Unavailable
 from vmib.rows import HostAgentMode, OperStatus, Sync, VifKey
-from vmib.schema import SYNC, TABLES, describe_key
+from vmib.schema import SCALARS, SYNC, TABLES, describe_key
 from vmib.smi import Column, Oid
 from vmib.status import ErrorStatus
 
@@ -48,6 +48,8 @@ RETRY_TICKS = 10
 RULES_SHARE = 0.02
 """How much of the time comparing the packet filter, which announces no changes, may take."""
 
+
+_CAPABILITIES = tuple(SCALARS["vmibHostCapabilities"].syntax.names)
 
 _ENDURING = attrgetter(
     *(field.name for field in fields(State) if field.name not in ("spin_lock", "current"))
@@ -237,6 +239,9 @@ class Host:
         A state that cannot be read is left as it is, and the kernel with it: the agent is
         read-only then, and knows no machines, because it does not know their numbers.
         """
+        found = self.facts.capabilities
+        lacking = [name for name in _CAPABILITIES if name not in found]
+        log.info(event("capabilities", found=" ".join(sorted(found)), lacking=" ".join(lacking)))
         try:
             loaded = self._file.load()
         except StateUnreadable as error:

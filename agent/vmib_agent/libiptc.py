@@ -13,7 +13,7 @@ import fcntl
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -28,6 +28,8 @@ LOCK_PATIENCE = 10.0
 
 _LOCK_INTERVAL = 0.01
 _NAMES = {4: "ip_tables_names", 6: "ip6_tables_names"}
+_NO_TABLE = (errno.ENOENT, errno.ENOPROTOOPT, errno.ENOSYS)
+"""The kernel knows no such table, or no iptables of that family; there is no libiptc."""
 
 
 @cache
@@ -51,12 +53,19 @@ def _library(family: int) -> tuple[Any, Callable[[], Any]]:
     return {4: ip4tc.iptc, 6: ip6tc.ip6tc}[family], errno_location
 
 
-def existing_tables(family: int) -> frozenset[str]:
-    """The tables that this namespace has by now; asking libiptc for another would make it."""
+def existing_tables(family: int, wanted: Iterable[str]) -> frozenset[str]:
+    """Those of the wanted tables that this namespace has by now.
+
+    Only root may read which ones there are. Others have to ask libiptc for each, and that makes
+    the ones that the kernel knows.
+    """
     try:
-        return frozenset(Path("/proc/thread-self/net", _NAMES[family]).read_text().split())
+        found = Path("/proc/thread-self/net", _NAMES[family]).read_text().split()
+        return frozenset(wanted).intersection(found)
     except FileNotFoundError:
         return frozenset()
+    except PermissionError:
+        return frozenset(name for name in wanted if _can_be_opened(family, name))
 
 
 @contextmanager
@@ -66,7 +75,10 @@ def xtables_lock(family: int) -> Iterator[None]:
     Raises `TimeoutError` if somebody else keeps it, and `OSError` where there is no libiptc.
     """
     _library(family)
-    descriptor = os.open(LOCK, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(LOCK, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise OSError(error.errno, f"{LOCK} cannot be opened: {error.strerror}") from error
     try:
         deadline = time.monotonic() + LOCK_PATIENCE
         while True:
@@ -161,3 +173,13 @@ class Table:
     def _error(self) -> OSError:
         number = self._errno_location()[0]
         return OSError(number, self._iptc.iptc_strerror(number).decode())
+
+
+def _can_be_opened(family: int, name: str) -> bool:
+    try:
+        with Table(family, name):
+            return True
+    except OSError as error:
+        if error.errno in _NO_TABLE:
+            return False
+        raise

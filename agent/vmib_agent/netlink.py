@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, TypeVar
 
+from vmib.errors import Unavailable
+
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP = 0x001, 0x004, 0x300
 NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
 _NLM_F_DUMP_INTR = 0x010
@@ -174,7 +176,11 @@ def _open(groups: int) -> socket.socket:
     opened = socket.socket(
         socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
     )
-    opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
+    except PermissionError:
+        opened.close()
+        raise Unavailable("rtnetlink", "takes CAP_NET_ADMIN, which this process lacks") from None
     opened.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _BUFFER)
     for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK):
         opened.setsockopt(_SOL_NETLINK, option, 1)
@@ -185,7 +191,10 @@ def _open(groups: int) -> socket.socket:
 
 
 class Rtnetlink:
-    """Requests and events of one network namespace, that of `namespace` or the caller's."""
+    """Requests and events of one network namespace, that of `namespace` or the caller's.
+
+    Raises `Unavailable` without the right to change it, `OSError` if it cannot be entered.
+    """
 
     def __init__(self, namespace: Path | None = None) -> None:
         self._requests, self._events = in_namespace(namespace, lambda: (_open(0), _open(1)))

@@ -32,7 +32,14 @@ from .network import (
     parse_alias,
 )
 from .network_messages import DONE_ALREADY, requests
-from .network_plan import AddAddress, AddBridge, AddVlan, NetworkOperation, PutRoute
+from .network_plan import (
+    AddAddress,
+    AddBridge,
+    AddVlan,
+    DeleteLink,
+    NetworkOperation,
+    PutRoute,
+)
 from .network_reading import (
     ADDRESSES,
     LINKS,
@@ -80,8 +87,10 @@ class HostNetwork:
     def capabilities(self) -> Collection[str]:
         """Names of vmibHostCapabilities bits, found by trying in a namespace made for it.
 
-        Where none may be made, nothing is found."""
-        return in_new_namespace(_try_everything) or frozenset()
+        Where none may be made (that takes CAP_SYS_ADMIN), guests' namespaces cannot be entered
+        either, and the rest is found with devices made for it."""
+        found = in_new_namespace(_try_everything)
+        return found if found is not None else _try_on_own_devices()
 
     def read(self, guests: Iterable[Guest]) -> State:
         """The host's network, and that of those of the guests which can be asked."""
@@ -224,21 +233,45 @@ def _speed_kbps(asked: socket.socket, name: str) -> int:
     return 0 if megabits in (0xFFFF, 0xFFFF_FFFF) else megabits * 1000
 
 
+_TRIAL_BRIDGE = "vmib-trial"
+_TRIAL_VLAN = Vlan("vmib-trial.1", _TRIAL_BRIDGE, 1)
+
+
 def _try_everything() -> frozenset[str]:
-    bridge, network = "vmib0", ip_network("192.0.2.128/25")
-    vlan = Vlan("vmib0.1", bridge, 1)
-    route = Route(network, kind=RouteKind.BLACKHOLE)
-    trials: Sequence[tuple[str, NetworkOperation]] = (
-        ("switches", AddBridge(bridge, 1500)),
-        ("vlans", AddVlan(vlan)),
-        ("addresses", AddAddress(HOST, Address(LOOPBACK, ip_interface("192.0.2.1/25")))),
-        ("routes", PutRoute(HOST, route)),
-        ("ipv6", AddAddress(HOST, Address(LOOPBACK, ip_interface("2001:db8::1/64")))),
-    )
-    found = set()
+    """What works in a namespace where nobody else is."""
+    route = Route(ip_network("192.0.2.128/25"), kind=RouteKind.BLACKHOLE)
     with Rtnetlink() as kernel:
-        for name, operation in trials:
-            with suppress(ApplyError):
-                carry_out(kernel, [operation], _index_in(kernel))
-                found.add(name)
+        return _try(
+            kernel,
+            ("switches", AddBridge(_TRIAL_BRIDGE, 1500)),
+            ("vlans", AddVlan(_TRIAL_VLAN)),
+            ("addresses", AddAddress(HOST, Address(LOOPBACK, ip_interface("192.0.2.1/25")))),
+            ("routes", PutRoute(HOST, route)),
+            ("ipv6", AddAddress(HOST, Address(LOOPBACK, ip_interface("2001:db8::1/64")))),
+        )
+
+
+def _try_on_own_devices() -> frozenset[str]:
+    """What works on a bridge that is there for the trial alone.
+
+    Routes are not tried where others have theirs: who may make a bridge may make a route.
+    """
+    with Rtnetlink() as kernel:
+        address = Address(_TRIAL_BRIDGE, ip_interface("2001:db8::1/64"))
+        bridges = _try(kernel, ("switches", AddBridge(_TRIAL_BRIDGE, 1500)))
+        if not bridges:
+            return bridges
+        try:
+            trials = ("vlans", AddVlan(_TRIAL_VLAN)), ("ipv6", AddAddress(HOST, address))
+            return bridges | _try(kernel, *trials) | {"routes"}
+        finally:
+            carry_out(kernel, [DeleteLink(_TRIAL_BRIDGE)], _index_in(kernel))
+
+
+def _try(kernel: Rtnetlink, *trials: tuple[str, NetworkOperation]) -> frozenset[str]:
+    found = set()
+    for name, operation in trials:
+        with suppress(ApplyError):
+            carry_out(kernel, [operation], _index_in(kernel))
+            found.add(name)
     return frozenset(found)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping, MutableMapping
-from contextlib import suppress
+import time
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager, suppress
 
 from vmib.errors import VmibError
 
@@ -29,6 +30,17 @@ def notify(*assignments: str, environment: Mapping[str, str] = os.environ) -> No
     with suppress(OSError), socket.socket(socket.AF_UNIX, kind) as sender:
         sender.connect(address)
         sender.sendall("\n".join(assignments).encode())
+
+
+@contextmanager
+def reloading() -> Iterator[None]:
+    """Tell the service manager when a reload begins and ends (systemd.service(5), notify-reload).
+
+    `Type=notify-reload` of systemd 253 waits for the second; before that it is for people to see.
+    """
+    notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+    yield
+    notify("READY=1")
 
 
 def watchdog_seconds(environment: Mapping[str, str] = os.environ) -> float | None:

@@ -391,6 +391,24 @@ def test_capabilities_are_found_without_a_trace(
     assert not any(ns.listed(*place) for place in PLACES)
 
 
+def test_who_may_not_read_which_tables_there_are_asks_for_each(
+    ns: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ns.become(loopback(owned(1)))
+    there = ns.read()
+
+    def refuse(*_: object) -> str:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    monkeypatch.setattr(firewall, "_sysctls", lambda: there.sysctls)
+    assert ns.read() == there
+    assert ns.here(lambda: libiptc.existing_tables(4, ("filter", "nat", "none"))) == {
+        "filter",
+        "nat",
+    }
+
+
 WITHOUT_LIBIPTC = """
 import sys
 sys.modules["iptc"] = None

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -266,6 +267,25 @@ def test_the_command_adds_lists_and_removes_users(tmp_path: Path) -> None:
     again = command("user", "remove", "eve", "--state", state, directory=tmp_path)
     assert again.returncode == 1
     assert "there are no users" in again.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to act for somebody else")
+def test_what_root_adds_belongs_to_the_user_that_the_agent_runs_as() -> None:
+    owner = 64123
+    with tempfile.TemporaryDirectory() as place:
+        directory = Path(place)
+        directory.chmod(0o755)
+        state, secret = directory / "state", directory / "secret"
+        state.mkdir(mode=0o700)
+        os.chown(state, owner, owner)
+        secret.touch(mode=0o600)
+        secret.write_text("a long pass phrase\nanother long one\n")
+        add = ("user", "add", "eve", "--role", "read", "--passphrase-file", str(secret))
+        for arguments in (add, ("user", "list")):
+            done = command(*arguments, "--state", str(state), directory=directory)
+            assert done.returncode == 0, done.stderr
+        assert done.stdout == "eve\tread\tSHA-256\tAES-128\n"
+        assert {file.stat().st_uid for file in state.iterdir()} == {owner}
 
 
 def test_the_command_refuses_what_is_weak_and_names_the_rule(tmp_path: Path) -> None:

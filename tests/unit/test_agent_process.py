@@ -80,6 +80,20 @@ def test_the_service_manager_is_told(tmp_path: Path) -> None:
     systemd.notify("READY=1", environment={})
 
 
+def test_a_reload_is_told_when_it_begins_and_when_it_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(tmp_path / "notify")
+    monkeypatch.setenv("NOTIFY_SOCKET", path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(path)
+        with systemd.reloading():
+            begun, when = manager.recv(100).decode().split("\n")
+            assert begun == "RELOADING=1"
+            assert when.startswith("MONOTONIC_USEC=")
+        assert manager.recv(100) == b"READY=1"
+
+
 def test_the_watchdog_is_fed_twice_as_often_as_it_bites() -> None:
     assert systemd.watchdog_seconds({"WATCHDOG_USEC": "30000000"}) == 15
     assert systemd.watchdog_seconds({}) is None
