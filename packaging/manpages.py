@@ -223,8 +223,11 @@ _MEANINGS: _Words = {
     "system.contact": "sysContact.",
     "system.name": "sysName; without it the host's name.",
     "system.location": "sysLocation.",
-    "hypervisor.driver": "How machines are found.",
+    "hypervisor.driver": "How machines are found: `netns`, or `libvirt` for Xen and QEMU/KVM, "
+    "which needs Python's module libvirt.",
     "hypervisor.machines_directory": "For `netns`: the directory of the machines' definitions.",
+    "hypervisor.uri": "For `libvirt`, and required there: `xen:///system`, `qemu:///system`, or "
+    "`test:///default` or `test:///FILE` (see https://libvirt.org/uri.html), on this host.",
     "limits.max_varbinds_per_set": "Varbinds that one SET may have.",
     "v2c.community": "The community of SNMPv2c, for reading only. Without the table SNMPv2c is "
     "not answered.",

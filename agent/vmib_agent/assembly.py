@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from vmib.rows import VifKey
 
 from .cells import Cells
 from .config import Config
+from .drivers import Driver, driver_of
 from .durable import make_directory
 from .firewall import Firewall
 from .host import Host
 from .inventory import Device
 from .kernel import HostKernel
 from .netlink import Rtnetlink
-from .netns import NamespaceGuests, NetnsHypervisor
 from .network_kernel import HostNetwork, read_links
 from .notices import Send
 from .scope import Scope, Target
@@ -32,11 +34,14 @@ TICK = 1.0
 class RunningHost:
     """A host with its timer and its ears, inside an event loop."""
 
-    def __init__(self, host: Host, kernel: HostKernel, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, host: Host, kernel: HostKernel, driver: Driver, loop: asyncio.AbstractEventLoop
+    ) -> None:
         self._host = host
         self._kernel = kernel
+        self._driver = driver
         self._loop = loop
-        loop.add_reader(kernel.shaper.fileno(), host.kernel_event)
+        loop.add_reader(kernel.shaper.fileno(), self._kernel_event)
         self._timer = loop.call_later(TICK, self._tick)
 
     @property
@@ -52,8 +57,13 @@ class RunningHost:
     def close(self) -> None:
         """Stop, and leave the network as it is."""
         self._timer.cancel()
+        self._driver.close()
         self._loop.remove_reader(self._kernel.shaper.fileno())
         self._kernel.shaper.close()
+
+    def _kernel_event(self) -> None:
+        self._host.kernel_event()
+        self._driver.devices_changed()
 
     def _tick(self) -> None:
         self._timer = self._loop.call_later(TICK, self._tick)
@@ -65,9 +75,9 @@ def start(
 ) -> RunningHost:
     """The host of a configuration, its kernel in agreement with its state."""
     make_directory(config.state_directory)
-    hypervisor = NetnsHypervisor(config.hypervisor.machines_directory)
+    driver = driver_of(config)
     links = Rtnetlink()
-    kernel = HostKernel(Shaper(), HostNetwork(links, NamespaceGuests(hypervisor)), Firewall())
+    kernel = HostKernel(Shaper(), HostNetwork(links, driver.guests), Firewall())
 
     def devices() -> Mapping[str, Device]:
         return {
@@ -76,9 +86,27 @@ def start(
         }
 
     state_file = StateFile(config.state_directory)
-    host = Host(kernel, hypervisor, devices, state_file, send, uptime)
+    host = Host(kernel, driver.hypervisor, devices, state_file, send, uptime)
+    driver.start(_waking(loop, host.hypervisor_event))
     host.start()
-    return RunningHost(host, kernel, loop)
+    return RunningHost(host, kernel, driver, loop)
+
+
+def _waking(loop: asyncio.AbstractEventLoop, event: Callable[[], None]) -> Callable[[], None]:
+    """From any thread: have `event` handled in the loop, once for many calls that come together."""
+    is_due = threading.Event()
+
+    def handle() -> None:
+        is_due.clear()
+        event()
+
+    def wake() -> None:
+        if not is_due.is_set():
+            is_due.set()
+            with suppress(RuntimeError):  # the loop is closed: the agent ends
+                loop.call_soon_threadsafe(handle)
+
+    return wake
 
 
 def clean_up(config: Config) -> list[str]:
@@ -86,10 +114,14 @@ def clean_up(config: Config) -> list[str]:
 
     The state stays: an agent that starts again makes everything anew.
     """
-    hypervisor = NetnsHypervisor(config.hypervisor.machines_directory)
-    kernel = HostKernel(Shaper(), HostNetwork(Rtnetlink(), NamespaceGuests(hypervisor)), Firewall())
+    driver = driver_of(config)
+    kernel = HostKernel(Shaper(), HostNetwork(Rtnetlink(), driver.guests), Firewall())
     state = StateFile(config.state_directory).load()
-    guests = {guest.uuid: guest for guest in hypervisor.guests()}
+    driver.start(_ignored)
+    try:
+        guests = {guest.uuid: guest for guest in driver.hypervisor.guests()}
+    finally:
+        driver.close()
     vifs: list[ShapedVif] = []
     if state is not None:
         for (uuid, mac), number in state.indexes.vifs.items():
@@ -100,3 +132,7 @@ def clean_up(config: Config) -> list[str]:
     change = kernel.prepare(Target(), scope)
     kernel.carry_out(change)
     return [step.describe() for step in change.operations]
+
+
+def _ignored() -> None:
+    """What wakes nobody."""

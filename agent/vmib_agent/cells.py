@@ -16,6 +16,7 @@ from vmib import rows as r
 from vmib.schema import CONFIGURATION
 from vmib.smi import Column, Scalar, Table
 
+from .delivery import Way
 from .desired import RowKey, facts_of
 from .inventory import Inventory, Rows
 from .network_kernel import Pif
@@ -54,6 +55,16 @@ _OF_READING = frozenset({"mechanism", "achieved_rate", "discontinuity"})
 
 _UNREAD = Reading()
 
+_ORIGINS = {
+    Way.GUEST_AGENT: r.AddrOrigin.guestAgent,
+    Way.DHCP: r.AddrOrigin.dhcp,
+    Way.ITSELF: r.AddrOrigin.learned,
+}
+_DELIVERIES = {
+    Way.GUEST_AGENT: r.RouteDelivery.guestAgent,
+    Way.DHCP: r.RouteDelivery.dhcp,
+}
+
 
 def date_and_time(wall: float | None) -> bytes:
     """Seconds since the epoch as DateAndTime in UTC (RFC 2579), all zero for None."""
@@ -88,6 +99,10 @@ class HostView(Protocol):
     vms_changed: float
 
     @property
+    def hypervisor_version(self) -> str:
+        """The hypervisor's version, "" while it is not known."""
+
+    @property
     def notify_suppressed(self) -> int:
         """vmibNotifySuppressed."""
 
@@ -113,6 +128,9 @@ class HostView(Protocol):
 
     def parent_of(self, device: str) -> int:
         """ifIndex of the bridge that a device is a port of, or 0."""
+
+    def way(self, vm: int) -> Way:
+        """How a machine, by its vmibVmIndex, gets addresses and routes; 0 is this host."""
 
 
 class Cells:
@@ -325,7 +343,7 @@ class Cells:
     def _addr(self, key: Key) -> OperCells | None:
         if self._host.rows.row("vmibAddrTable", key) is None:
             return None
-        return {"origin": r.AddrOrigin.configured}
+        return {"origin": _ORIGINS.get(self._host.way(key[0]), r.AddrOrigin.configured)}
 
     def _shape(self, key: Key) -> Reading | None:
         if self._host.rows.row("vmibShapeTable", key) is None:
@@ -366,7 +384,7 @@ class Cells:
     def _route(self, key: Key) -> OperCells | None:
         if self._host.rows.row("vmibRouteTable", key) is None:
             return None
-        return {"delivery": r.RouteDelivery.kernel}
+        return {"delivery": _DELIVERIES.get(self._host.way(key[0]), r.RouteDelivery.kernel)}
 
     def _filter(self, key: Key) -> OperCells | None:
         if self._host.rows.row("vmibFilterTable", key) is None:

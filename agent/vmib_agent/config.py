@@ -6,6 +6,7 @@ beyond loopback, and nobody has access, unless the file or the user list says so
 
 from __future__ import annotations
 
+import re
 import stat
 import tomllib
 from collections.abc import Callable, Mapping
@@ -20,8 +21,9 @@ from vmib.snmp.usm import AUTH_PROTOCOLS, SHA256
 from .logs import LEVELS
 
 DEFAULT_PATH = Path("/etc/vmib/agent.toml")
-DRIVERS = ("netns",)
+DRIVERS = ("netns", "libvirt")
 
+_LIBVIRT_URI = re.compile(r"(xen|qemu)(\+unix)?:///system(\?\S*)?|test:///\S+")
 _UNIX_PATH_OCTETS = 107
 _OF_INFORMS = ("timeout", "retries", "auth", "passphrase_file")
 
@@ -44,10 +46,11 @@ class Endpoint(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class HypervisorConfig:
-    """Where machines come from."""
+    """Where machines come from: `machines_directory` is for netns, `uri` for libvirt."""
 
     driver: str = "netns"
     machines_directory: Path = Path("/etc/vmib/machines")
+    uri: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,8 +293,22 @@ def _system(name: str, value: Any) -> SystemConfig:
 
 
 def _hypervisor(name: str, value: Any) -> HypervisorConfig:
-    readers = {"driver": _one_of(DRIVERS), "machines_directory": _absolute}
-    return HypervisorConfig(**_section(value, name, readers))
+    readers = {
+        "driver": _one_of(DRIVERS),
+        "machines_directory": _absolute,
+        "uri": _libvirt_uri,
+    }
+    section = HypervisorConfig(**_section(value, name, readers))
+    if bool(section.uri) != (section.driver == "libvirt"):
+        raise ValueRefused(f"{name}.uri", section.uri, 'one with driver = "libvirt", none without')
+    return section
+
+
+def _libvirt_uri(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not _LIBVIRT_URI.fullmatch(value):
+        allowed = "xen:///system, qemu:///system, test:///default or test:///PATH: of this host"
+        raise ValueRefused(name, value, allowed)
+    return value
 
 
 def _limits(name: str, value: Any) -> Limits:

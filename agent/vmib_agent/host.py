@@ -14,7 +14,7 @@ from dataclasses import fields, replace
 from operator import attrgetter, ne
 
 from vmib.errors import Unavailable
-from vmib.rows import HostAgentMode, OperStatus, Sync, VifKey
+from vmib.rows import HostAgentMode, OperStatus, Sync, VifKey, VmKey
 from vmib.schema import SCALARS, SYNC, TABLES, describe_key
 from vmib.smi import Column, Oid
 from vmib.status import ErrorStatus
@@ -22,6 +22,7 @@ from vmib.status import ErrorStatus
 from . import inventory as inventories
 from . import numbering, store, transactions
 from .cells import Cells, HostFacts
+from .delivery import Way
 from .desired import RowKey
 from .inventory import Device, Inventory, Rows
 from .kernel import ChangeFailed, HostKernel
@@ -84,6 +85,7 @@ class Host:
         self._present: Mapping[str, Device] = {}
         self._reconciler = Reconciler(kernel)
         self._plan: Plan | None = None
+        self._guests: Sequence[Guest] | None = None
         self._is_blind = False
         self._is_due = True
         self._is_unsaved = False
@@ -113,6 +115,11 @@ class Host:
     def version(self) -> int:
         """Grows with every change of what rows there are."""
         return self._version
+
+    @property
+    def hypervisor_version(self) -> str:
+        """The hypervisor's version, "" while it is not known."""
+        return self._hypervisor.version
 
     @property
     def notify_suppressed(self) -> int:
@@ -287,6 +294,24 @@ class Host:
         self.readings.expire()
         self._note_drift(self._reconciler.look_at_queues(changed))
 
+    def hypervisor_event(self) -> None:
+        """The hypervisor has told of something new."""
+        if self._is_blind:
+            return
+        self._changes()
+        is_changed = self._look_around()
+        if self._is_due:
+            self._reconcile_if_due()
+        elif is_changed:
+            self._reconcile()
+        if self._reconciler.look_at_deliveries():
+            self._version += 1
+
+    def way(self, vm: int) -> Way:
+        """How a machine, by its vmibVmIndex, gets addresses and routes; 0 is this host."""
+        guest = self.rows.inventory.vms.get(VmKey(vm))
+        return Way.KERNEL if guest is None else self._reconciler.way(guest.uuid)
+
     def world(self) -> World:
         """What SETs are judged by beside the state."""
         inventory = self.rows.inventory
@@ -428,16 +453,21 @@ class Host:
         return {device.if_index: name for name, device in self._present.items()}
 
     def _look_around(self) -> bool:
-        """Take the inventory; whether it differs from the last one."""
+        """Take the inventory; whether it differs from the last one.
+
+        Machines of a hypervisor that cannot be asked are as it last told, on the devices of now.
+        """
         try:
-            guests = self._hypervisor.guests()
+            self._guests = self._hypervisor.guests()
         except Unavailable as error:
             if self.hypervisor_status is not OperStatus.down:
                 log.error(event("hypervisor-down", error=error))
             self._hypervisor_is(OperStatus.down)
-            return False
-        self._hypervisor_is(OperStatus.up)
-        guests = self._numbered(guests)
+            if self._guests is None:
+                return False
+        else:
+            self._hypervisor_is(OperStatus.up)
+        guests = self._numbered(self._guests)
         self._present = self._devices()
         found = inventories.take(guests, self.state.indexes, self._present)
         if found == self.rows.inventory:

@@ -5,6 +5,7 @@ The lab writes one file per machine (`vmib.machines`); this driver only reads th
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from vmib import machines
 from vmib.errors import Unavailable, ValueRefused
 from vmib.machines import Machine
 
+from .delivery import Delivery
 from .netlink import Rtnetlink
 from .network import LOOPBACK, Link, Stack
 from .network_kernel import carry_out, read_links, read_stack
@@ -63,6 +65,11 @@ class NetnsHypervisor:
     def kind(self) -> str:
         """The driver's name."""
         return "netns"
+
+    @property
+    def version(self) -> str:
+        """That of the kernel, whose the namespaces are."""
+        return os.uname().release
 
     def guests(self) -> Sequence[Guest]:
         """All machines defined now, by name; reads only files that changed.
@@ -185,6 +192,13 @@ class NamespaceGuests:
                 links[link.name]: link.index for link in read_links(kernel) if link.name in links
             }
             carry_out(kernel, operations, indexes.__getitem__)
+
+    def wish(self, stacks: Mapping[str, Stack]) -> None:
+        """Nothing to remember: namespaces are changed at once."""
+
+    def deliveries(self) -> Mapping[str, Delivery]:
+        """None: namespaces are read when asked."""
+        return {}
 
 
 def _links(machine: Machine) -> dict[str, Link]:

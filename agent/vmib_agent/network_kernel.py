@@ -7,7 +7,7 @@ import errno
 import fcntl
 import socket
 import struct
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_interface, ip_network
@@ -15,6 +15,7 @@ from itertools import groupby
 from typing import Protocol
 
 from . import rtnetlink as rt
+from .delivery import Delivery
 from .netlink import Refused, Rtnetlink, in_new_namespace
 from .network import (
     HOST,
@@ -56,13 +57,23 @@ _ARPHRD_ETHER = 1
 
 
 class GuestNetwork(Protocol):
-    """How addresses and routes get into guests; each hypervisor has its own way."""
+    """How addresses and routes get into guests; each hypervisor has its own way.
+
+    A guest that is read has its part of a change at once, by `apply`. One that is slow to reach
+    is never read: it is told by `wish`, and `deliveries` say how far it has got.
+    """
 
     def read(self, guest: Guest) -> Stack | None:
         """What the guest has now, or None while it cannot be asked."""
 
     def apply(self, place: str, operations: Sequence[NetworkOperation]) -> None:
         """Carry out operations of one guest, `place` being its UUID; raises `ApplyError`."""
+
+    def wish(self, stacks: Mapping[str, Stack]) -> None:
+        """What guests, by UUID, are to have from now on."""
+
+    def deliveries(self) -> Mapping[str, Delivery]:
+        """How far the guests that are slow to reach have got, by UUID."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +141,14 @@ class HostNetwork:
             except ApplyError as error:
                 raise ApplyError(done + error.index, error.operation, error.reason) from error
             done += len(some)
+
+    def wish(self, wanted: State) -> None:
+        """What the network is to be from now on, for guests that are slow to reach."""
+        self._guests.wish({place: s for place, s in wanted.stacks.items() if place != HOST})
+
+    def deliveries(self) -> Mapping[str, Delivery]:
+        """How far the guests that are slow to reach have got, by UUID."""
+        return self._guests.deliveries()
 
     def pifs(self, host_ends: Collection[str]) -> list[Pif]:
         """Interfaces that lead out of this host; `host_ends` are the devices of its guests."""

@@ -75,5 +75,9 @@ class Hypervisor(Protocol):
     def kind(self) -> str:
         """The driver's name: netns, xen, qemu."""
 
+    @property
+    def version(self) -> str:
+        """The hypervisor's version, "" while it is not known."""
+
     def guests(self) -> Sequence[Guest]:
         """All machines it knows now. Raises `Unavailable` when it cannot be asked."""

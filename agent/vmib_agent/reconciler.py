@@ -15,10 +15,12 @@ from vmib.needs import ROW_STATUS
 from vmib.rows import Sync, VifKey
 from vmib.status import ErrorStatus
 
+from .delivery import Delivery, Way, missing
 from .desired import RowKey, Wish, wish
 from .inventory import Inventory, Rows
 from .kernel import Change, ChangeFailed, HostKernel, Work
 from .logs import event, log
+from .network import Stack
 from .ports import Guest
 from .scope import FIREWALL, Scope, Target, everything, scope_of, without
 from .shaper import Everything
@@ -82,6 +84,8 @@ class Reconciler:
         self._drift = Drift()
         self._failed: Mapping[RowKey, str] = {}
         self._obstructed: Mapping[RowKey, str] = {}
+        self._undelivered: Mapping[RowKey, str] = {}
+        self._deliveries: Mapping[str, Delivery] = {}
         self._applied: dict[RowKey, float] = {}
         self.is_complete = False
 
@@ -92,6 +96,8 @@ class Reconciler:
         for found in (self._failed, self._obstructed):
             if row in found:
                 return Sync.failed, found[row][:255]
+        if row in self._undelivered:
+            return Sync.waiting, self._undelivered[row][:255]
         drift = self._drift.of(row)
         return (Sync.inSync, "") if drift is None else (Sync.drifted, drift[:255])
 
@@ -170,7 +176,7 @@ class Reconciler:
         for row in plan.changed - there:
             self._applied.pop(row, None)
         self._applied |= dict.fromkeys(there - plan.wish.waiting, wall)
-        self._rows, self._target, self._wish = plan.rows, plan.target, plan.wish
+        self._has_become(plan.rows, plan.target, plan.wish)
         self._obstructed = plan.obstructed
         subjects = self._drift.subjects()
         scope = scope_of(plan.target, plan.target, plan.rows.inventory, subjects)
@@ -214,7 +220,7 @@ class Reconciler:
         }
         self._failed = failed if stale is not None else {**self._failed, **failed}
         self.is_complete = not failed and (stale is not None or self.is_complete)
-        self._rows, self._target, self._wish = rows, target, wanted
+        self._has_become(rows, target, wanted)
         self._obstructed = {found.row: found.message for found in obstructions}
         return Outcome(new, self._drift.keep(failed))
 
@@ -261,6 +267,29 @@ class Reconciler:
         tables = _tables(part)
         found = [row for row in found if row.table in tables] or found
         return sorted(found, key=lambda row: row not in changed)
+
+    def _has_become(self, rows: Rows, target: Target, wanted: Wish) -> None:
+        self._rows, self._target, self._wish = rows, target, wanted
+        self._kernel.network.wish(target.network)
+        self.look_at_deliveries()
+
+    def look_at_deliveries(self) -> bool:
+        """See how far guests have got that are slow to reach; whether anything has changed."""
+        deliveries = self._kernel.network.deliveries()
+        found: dict[RowKey, str] = {}
+        for place, delivery in deliveries.items():
+            wanted = self._target.network.stacks.get(place, Stack())
+            for subject, reason in missing(place, wanted, delivery).items():
+                for row in rows_of_subject(self._wish, subject):
+                    found.setdefault(row, reason)
+        before = self._undelivered, self._deliveries
+        self._undelivered, self._deliveries = found, deliveries
+        return before != (found, deliveries)
+
+    def way(self, place: str) -> Way:
+        """How a guest, by its UUID, gets its addresses and routes."""
+        delivery = self._deliveries.get(place)
+        return Way.KERNEL if delivery is None else delivery.way
 
     def look_at_network(self, guests: Collection[Guest]) -> Mapping[RowKey, bool]:
         """Compare the host's network and some guests; rows that began (True) or ceased to drift."""

@@ -6,7 +6,6 @@ know has none here.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
@@ -40,6 +39,10 @@ class HypervisorView(Protocol):
     hypervisor_status: OperStatus
     vms_changed: float
 
+    @property
+    def hypervisor_version(self) -> str:
+        """The hypervisor's version, "" while it is not known."""
+
     def parent_of(self, device: str) -> int:
         """ifIndex of the bridge that a device is a port of, or 0."""
 
@@ -55,7 +58,7 @@ class StandardVms:
         }
         self.scalars: Mapping[str, Callable[[], Any]] = {
             "vmHvSoftware": lambda: software,
-            "vmHvVersion": lambda: os.uname().release,  # namespaces are the kernel's
+            "vmHvVersion": lambda: host.hypervisor_version,
             "vmHvUpTime": lambda: _ticks(time.clock_gettime(time.CLOCK_BOOTTIME)),
             "vmNumber": lambda: len(host.rows.inventory.vms),
             "vmTableLastChange": lambda: _ticks(host.vms_changed),

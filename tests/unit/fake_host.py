@@ -17,6 +17,7 @@ from vmib.errors import Unavailable
 from vmib.rows import KEYS
 from vmib.schema import COLUMNS, SCALARS
 from vmib_agent import firewall_plan, network_plan, shapingstate
+from vmib_agent.delivery import Delivery
 from vmib_agent.desired import RowKey, wish
 from vmib_agent.firewall_plan import (
     DeleteChain,
@@ -140,6 +141,7 @@ class FakeKernel:
         self.bridges: dict[str, Bridge] = {"br0": Bridge("br0", ours=False)}
         self.ports: dict[str, Port] = {}
         self.stacks: dict[str, Stack] = {HOST: Stack()}
+        self.slow: dict[str, Delivery] = {}
         self.rules: dict[Any, tuple[Any, ...]] = {}
         settings = (*BRIDGE_SYSCTLS.values(), *TAG_SYSCTLS, *FORWARDING_SYSCTLS.values())
         self.sysctls = dict.fromkeys(settings, 0)
@@ -208,7 +210,11 @@ class FakeKernel:
         return NetworkState(
             bridges=dict(self.bridges),
             ports=dict(self.ports),
-            stacks={place: stack for place, stack in self.stacks.items() if place in places},
+            stacks={
+                place: stack
+                for place, stack in self.stacks.items()
+                if place in places and place not in self.slow
+            },
         )
 
     def read_rules(self) -> Ruleset:
@@ -406,6 +412,11 @@ class FakeNetwork:
     def __init__(self, kernel: FakeKernel) -> None:
         self.read = kernel.read_network
         self.apply = kernel.wire
+        self.deliveries = lambda: dict(kernel.slow)
+        self.wished = NetworkState()
+
+    def wish(self, wanted: NetworkState) -> None:
+        self.wished = wanted
 
     def capabilities(self) -> Sequence[str]:
         return ("switches", "vlans", "addresses", "routes", "ipv6")
@@ -432,6 +443,7 @@ class FakeHypervisor:
 
     kernel: FakeKernel
     kind: str = "fake"
+    version: str = "1"
     is_down: bool = False
     machines: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
 

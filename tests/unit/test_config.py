@@ -23,6 +23,8 @@ from vmib_agent.config import (
     parse_endpoint,
 )
 
+LIBVIRT = '[hypervisor]\ndriver = "libvirt"\n'
+
 WHOLE = """
 listen = ["192.0.2.1:161", "[2001:db8::1]:1161"]
 state_directory = "/srv/vmib"
@@ -145,6 +147,14 @@ def test_an_agent_may_listen_nowhere_when_it_is_a_subagent() -> None:
         ('state_directory = "state"', "an absolute path"),
         ('log_level = "loud"', "debug, info, warning, error"),
         ('[hypervisor]\ndriver = "vmware"', "netns"),
+        (
+            '[hypervisor]\ndriver = "libvirt"',
+            "allowed: one with driver",
+        ),
+        ('[hypervisor]\nuri = "xen:///system"', "none without"),
+        (LIBVIRT + 'uri = "qemu+ssh://other/system"', "xen:///system, qemu:///system"),
+        (LIBVIRT + 'uri = "qemu:///session"', "of this host"),
+        (LIBVIRT + 'uri = "lxc:///system"', "test:///PATH"),
         ("[limits]\nmax_varbinds_per_set = 0", "1 to 4096"),
         ("[limits]\nmax_varbinds_per_set = true", "1 to 4096"),
         ('[v2c]\ncommunity = "x"', "v2c.sources is required"),
@@ -217,3 +227,17 @@ def test_endpoints_are_printed_as_they_are_written(text: str) -> None:
 def test_what_is_no_endpoint_is_refused(text: str) -> None:
     with pytest.raises(ValueRefused):
         parse_endpoint(text)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "xen:///system",
+        "qemu:///system",
+        "qemu+unix:///system?socket=/run/other/libvirt-sock",
+        "test:///default",
+        "test:///srv/machines.xml",
+    ],
+)
+def test_libvirt_is_reached_by_a_uri_of_this_host(uri: str) -> None:
+    assert parse(f'{LIBVIRT}uri = "{uri}"').hypervisor == HypervisorConfig("libvirt", uri=uri)

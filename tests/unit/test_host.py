@@ -4,23 +4,27 @@ them refuses, and when machines, strangers or the hypervisor do what they like."
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_interface
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from vmib.rows import (
+    AddrKey,
     Direction,
     InetAddressType,
     RowStatus,
     ShapeKey,
     StorageType,
     SwitchMode,
+    Sync,
     TxnAction,
     TxnState,
 )
+from vmib_agent.delivery import Delivery, Way
 from vmib_agent.desired import RowKey
+from vmib_agent.network import Address, Stack
 from vmib_agent.notices import REMEMBERED, Notices
 from vmib_agent.qdiscs import Tbf
 from vmib_agent.service import Missing, VarBind
@@ -546,6 +550,50 @@ def test_a_hypervisor_that_is_down_at_the_start_takes_nothing_from_its_machines(
     agent.wait()
     assert agent.mode == "normal"
     assert agent.differences() == []
+
+
+def test_machines_of_a_hypervisor_that_has_died_stay_and_are_shaped(agent: FakeAgent) -> None:
+    agent.set(rate(500))
+    kernel = agent.kernel.snapshot()
+    agent.hypervisor.is_down = True
+    agent.wait()
+    assert agent.kernel.snapshot() == kernel
+    assert agent.host.hypervisor_status.name == "down"
+    assert agent.sync("vmibShapeTable", 1, 1, TO) == "inSync"
+    assert "vmibAgentModeChange" in agent.sent
+    agent.set(rate(600))
+    agent.hypervisor.is_down = False
+    assert agent.differences() == []
+    agent.wait()
+    assert agent.host.hypervisor_status.name == "up"
+
+
+def test_a_host_end_that_goes_while_the_hypervisor_is_dead_is_waited_for(agent: FakeAgent) -> None:
+    agent.set(rate(500))
+    agent.hypervisor.is_down = True
+    agent.kernel.remove_device(f"vif{MACS[0][-2:]}")
+    agent.wait()
+    assert agent.sync("vmibShapeTable", 1, 1, TO) == "waiting"
+
+
+def test_an_address_that_is_slow_to_reach_its_machine_is_waited_for(agent: FakeAgent) -> None:
+    address = IPv4Address("192.0.2.1")
+    key = (1, 1, V4, address)
+    columns = [vb("vmibAddrPrefixLength", key, 24), vb("vmibAddrRowStatus", key, GO)]
+    agent.kernel.slow[UUIDS[0]] = Delivery(Way.GUEST_AGENT, None, "it is not running")
+    agent.set(*columns)
+    row = RowKey("vmibAddrTable", AddrKey(*key))
+    assert agent.host.sync(row) == (Sync.waiting, "guest agent: it is not running")
+    assert agent.kernel.stacks[UUIDS[0]].addresses == frozenset()
+    arrived = Stack(frozenset({Address(0, ip_interface("192.0.2.1/24"))}), mtus={0: 1500})
+    agent.kernel.slow[UUIDS[0]] = Delivery(Way.GUEST_AGENT, arrived)
+    agent.host.hypervisor_event()
+    assert agent.host.sync(row) == (Sync.inSync, "")
+    assert agent.host.way(1) is Way.GUEST_AGENT
+    agent.kernel.slow[UUIDS[0]] = Delivery(Way.GUEST_AGENT, Stack(mtus={0: 1500}))
+    agent.host.hypervisor_event()
+    missing = "guest agent: missing: ip -n"
+    assert agent.host.sync(row)[1].startswith(missing)
 
 
 def test_a_host_end_made_anew_within_a_moment_is_shaped_again(agent: FakeAgent) -> None:

@@ -1,0 +1,111 @@
+"""Machines of libvirt: Xen and QEMU/KVM (and libvirt's own test driver)."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from vmib.errors import Unavailable
+
+from .agent_courier import AgentCourier, Connections
+from .config import HypervisorConfig
+from .couriers import Couriers
+from .delivery import Way
+from .domain_watch import DomainWatch, Open
+from .domains import machines
+from .ledger import Ledger
+from .libvirt_api import with_events
+from .ports import Guest
+
+LEDGER = "guests.json"
+"""The file in the state directory that says what was put into guests."""
+PATIENCE = 5.0
+"""Seconds that the agent waits at its start for the first answer of libvirtd."""
+
+
+class LibvirtHypervisor:
+    """The domains of one libvirtd. Implements `ports.Hypervisor`."""
+
+    def __init__(self, uri: str, watch: DomainWatch) -> None:
+        self._uri = uri
+        self._watch = watch
+
+    @property
+    def kind(self) -> str:
+        """The scheme of the URI: xen, qemu or test."""
+        return self._uri.partition(":")[0].partition("+")[0]
+
+    @property
+    def version(self) -> str:
+        """The hypervisor's version, "" while it is not known."""
+        return self._watch.sight.version
+
+    def guests(self) -> Sequence[Guest]:
+        """All domains, by name, as last seen; raises `Unavailable` while libvirtd is lost."""
+        sight = self._watch.sight
+        if sight.fault:
+            raise Unavailable(self._uri, sight.fault)
+        return machines(self.kind, sight.domains, [name for _, name in socket.if_nameindex()])
+
+
+class LibvirtDriver:
+    """Implements `drivers.Driver`. `opener` stands in for libvirt.open."""
+
+    def __init__(
+        self, config: HypervisorConfig, state_directory: Path, opener: Open | None = None
+    ) -> None:
+        library = with_events()
+        self._wake: Callable[[], None] = _nobody
+        self._watch = DomainWatch(config.uri, self._domains_changed, opener or library.open)
+        self._hypervisor = LibvirtHypervisor(config.uri, self._watch)
+        self._devices = set(socket.if_nameindex())
+        ledger = Ledger(state_directory / LEDGER)
+        connections = Connections(config.uri, opener or library.open)
+        self._couriers = Couriers(
+            [(Way.GUEST_AGENT, AgentCourier(connections, ledger))],
+            lambda: self._watch.sight.domains,
+            ledger,
+            self._something_new,
+        )
+
+    @property
+    def hypervisor(self) -> LibvirtHypervisor:
+        """Where machines come from."""
+        return self._hypervisor
+
+    @property
+    def guests(self) -> Couriers:
+        """How they get addresses and routes."""
+        return self._couriers
+
+    def start(self, wake: Callable[[], None]) -> None:
+        """Begin to watch libvirtd; waits for its first answer, but not long."""
+        self._watch.start(PATIENCE)
+        self._wake = wake
+        self._couriers.domains_changed()
+        self._couriers.start()
+
+    def devices_changed(self) -> None:
+        """Have libvirtd asked about devices that are new: it may tell of them only later."""
+        now = set(socket.if_nameindex())
+        if now - self._devices:
+            self._watch.look_again()
+        self._devices = now
+
+    def close(self) -> None:
+        """Stop, and leave machines as they are."""
+        self._wake = _nobody
+        self._couriers.close()
+        self._watch.close()
+
+    def _domains_changed(self) -> None:
+        self._couriers.domains_changed()
+        self._wake()
+
+    def _something_new(self) -> None:
+        self._wake()
+
+
+def _nobody() -> None:
+    """Whom to wake before the start and after the end."""
