@@ -1,4 +1,4 @@
-"""Make manual pages and shell completion from the commands themselves.
+"""Make manual pages, shell completion and the agent's configuration from the commands themselves.
 
     python packaging/generate.py [OUTPUT_DIRECTORY]
 
@@ -11,6 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
+import agent_sample
 import shtab
 from manpages import pages
 
@@ -25,6 +26,7 @@ NAMES = {"bash": "{}.bash", "zsh": "_{}", "fish": "{}.fish"}
 def outputs() -> dict[str, str]:
     """The text of every generated file by its path."""
     found = {f"man/{name}": text for name, text in pages().items()}
+    found["agent.toml"] = agent_sample.text()
     for parser in (manager.parser(), agent.parser()):
         _complete_files(parser)
         for shell, name in NAMES.items():

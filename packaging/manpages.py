@@ -200,13 +200,13 @@ def _agent_configuration(paper: type[Page]) -> Page:
     )
     page.heading("KEYS")
     for key, allowed in config_keys().items():
-        meaning = _MEANINGS[key]
+        meaning = MEANINGS[key]
         default = _default(key)
         values = f" Allowed: {allowed}." if allowed else ""
         page.item(f"`{key}`", f"{meaning}{values} {default}".strip())
     page.heading("EXAMPLE")
-    config.parse(_EXAMPLE)
-    page.literal(_EXAMPLE)
+    config.parse(EXAMPLE)
+    page.literal(EXAMPLE)
     page.heading("SECURITY")
     page.paragraph(
         "A file with a community that everybody can read is refused. Pass phrases of users are "
@@ -216,7 +216,7 @@ def _agent_configuration(paper: type[Page]) -> Page:
     return page
 
 
-_MEANINGS: _Words = {
+MEANINGS: _Words = {
     "listen": "Addresses and UDP ports to listen on. Empty: AgentX alone.",
     "state_directory": "Where configured rows, users and the engine's identity are kept.",
     "log_level": "The least severity that is logged.",
@@ -246,7 +246,7 @@ _MEANINGS: _Words = {
     "spoken in the clear.",
 }
 
-_EXAMPLE = """\
+EXAMPLE = """\
 listen = ["192.0.2.1:161", "[2001:db8::1]:161"]
 
 [system]
@@ -271,8 +271,8 @@ def config_keys() -> dict[str, str]:
         inside = _known(key)
         for name in [f"{key}.{each}" for each in inside] or [key]:
             found[name] = _allowed(name)
-    if found.keys() != _MEANINGS.keys():
-        raise ValueError(f"keys without a meaning here: {found.keys() ^ _MEANINGS.keys()}")
+    if found.keys() != MEANINGS.keys():
+        raise ValueError(f"keys without a meaning here: {found.keys() ^ MEANINGS.keys()}")
     return found
 
 

@@ -193,7 +193,7 @@ def _vifs(
                 )
                 made(f"interface {vif.host_device} of {machine.name}")
                 end = _link(wires, vif.host_device)
-            if end["state"] != "up" and not end.get("master"):
+            if end["state"] != "up" and not end.get_attr("IFLA_MASTER"):
                 wires.link("set", index=end["index"], master=bridge, state="up")
 
 
@@ -201,7 +201,7 @@ def _plug(namespace: str, bridge: str, ports: Iterable[str]) -> None:
     with _netlink(namespace) as wires:
         links = _links(wires)
         for port in ports:
-            if links[port]["state"] != "up" or not links[port].get("master"):
+            if links[port]["state"] != "up" or not links[port].get_attr("IFLA_MASTER"):
                 master = links[bridge]["index"]
                 wires.link("set", index=links[port]["index"], master=master, state="up")
 
@@ -222,7 +222,7 @@ def _descriptor(namespace: str) -> Iterator[int]:
 
 
 def _links(wires: IPRoute) -> Links:
-    return {link.get("ifname"): link for link in wires.get_links()}
+    return {link.get_attr("IFLA_IFNAME"): link for link in wires.get_links()}
 
 
 def _link(wires: IPRoute, name: str) -> Any:

@@ -8,17 +8,20 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from vmib_agent import commands as agent_commands
+from vmib_agent import config
 from vmib_manager import arguments
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGING = ROOT / "packaging"
 MAN = sorted((PACKAGING / "man").iterdir())
 COMPLETION = sorted((PACKAGING / "completion").iterdir())
+SAMPLE = PACKAGING / "agent.toml"
 PROGRAMS = {"vmib": arguments.parser(), "vmib-agent": agent_commands.parser()}
 
 
@@ -28,7 +31,7 @@ def test_what_is_committed_is_what_is_generated(tmp_path: Path) -> None:
     narrow = os.environ | {"COLUMNS": "40"}
     subprocess.run(command, check=True, env=narrow)
     made = {p.relative_to(tmp_path): p.read_text() for p in tmp_path.rglob("*") if p.is_file()}
-    committed = {p.relative_to(PACKAGING): p.read_text() for p in (*MAN, *COMPLETION)}
+    committed = {p.relative_to(PACKAGING): p.read_text() for p in (*MAN, *COMPLETION, SAMPLE)}
     assert made.keys() == committed.keys()
     for name, text in made.items():
         assert text == committed[name], f"{name}: run make generated"
@@ -62,6 +65,15 @@ def test_a_page_has_every_option_and_exit_status(program: str, section: int) -> 
         assert re.search(rf"\\fB{re.escape(option)}\\fP", text), option
     for heading in ("SYNOPSIS", "OPTIONS", "COMMANDS", "EXIT STATUS", "FILES", "SEE ALSO"):
         assert f"\n.SH {heading}\n" in text
+
+
+def test_the_configuration_that_is_installed_says_nothing_until_a_line_is_uncommented() -> None:
+    text = SAMPLE.read_text()
+    assert config.parse(text) == config.Config()
+    uncommented = re.sub(r"^#(?=[\[a-z])", "", text, flags=re.MULTILINE)
+    known = config.parse(uncommented)
+    assert known.v2c is not None
+    assert replace(known, v2c=None, notifications=()) == config.Config()
 
 
 def completed(program: str, *words: str) -> list[str]:
