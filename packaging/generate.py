@@ -17,6 +17,7 @@ from manpages import pages
 
 from vmib_agent import commands as agent
 from vmib_manager import arguments as manager
+from vmib_manager import check_arguments as plugin
 
 HERE = Path(__file__).resolve().parent
 NAMES = {"bash": "{}.bash", "zsh": "_{}", "fish": "{}.fish"}
@@ -27,7 +28,7 @@ def outputs() -> dict[str, str]:
     """The text of every generated file by its path."""
     found = {f"man/{name}": text for name, text in pages().items()}
     found["agent.toml"] = agent_sample.text()
-    for parser in (manager.parser(), agent.parser()):
+    for parser in (manager.parser(), agent.parser(), plugin.parser()):
         _complete_files(parser)
         for shell, name in NAMES.items():
             text = shtab.complete(parser, shell=shell)

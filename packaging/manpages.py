@@ -14,6 +14,7 @@ from vmib import __version__
 from vmib_agent import commands as agent
 from vmib_agent import config
 from vmib_manager import arguments as manager
+from vmib_manager import check_arguments as plugin
 from vmib_manager.credentials_file import ENVIRONMENT
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,6 +42,7 @@ def pages(paper: type[Page] = troff.Page) -> dict[str, str]:
     made = {
         "vmib.1": _manager(paper),
         "vmib-agent.8": _agent(paper),
+        "check_vmib.1": _plugin(paper),
         "vmib-agent.toml.5": _agent_configuration(paper),
         "vmib-network.xml.5": _descriptions(paper),
     }
@@ -114,6 +116,39 @@ def _agent(paper: type[Page]) -> Page:
         },
     )
     _see_also(page, "vmib-agent.toml(5)", "vmib(1)", "snmpd.conf(5)", "tc(8)", "ip-netns(8)")
+    return page
+
+
+def _plugin(paper: type[Page]) -> Page:
+    page = _command(paper, plugin.parser(), 1, "check an agent of vMIB for Nagios and Icinga")
+    page.heading("ENVIRONMENT")
+    _items(
+        page,
+        {
+            f"`{plugin.AUTH_VARIABLE}`, `{plugin.PRIV_VARIABLE}`": "The pass phrases, where "
+            "`--credentials` names no file.",
+            f"`{ENVIRONMENT}`": "Else the credentials file.",
+        },
+    )
+    page.heading("FILES")
+    _items(
+        page,
+        {
+            "`~/.config/vmib/credentials.toml`": "Pass phrases: a TOML table for each `--entry` "
+            "with `auth`, `priv` and, if it is not SHA-256, `auth_protocol`. The file is for its "
+            "owner alone (mode 0600)."
+        },
+    )
+    page.heading("EXAMPLES")
+    reach = "-H 192.0.2.1 -U monitor"
+    page.literal(
+        f"check_vmib host {reach} --needs netem\n"
+        f"check_vmib sync {reach}\n"
+        f"check_vmib rate {reach} alice:0 --direction toVm -w 110 -c 125\n"
+        f"check_vmib drops {reach} alice:0 --to 10.0.0.2 -w 1 -c 10\n"
+        f"check_vmib probe {reach} alice:0 10.0.0.2 -w 100,1 -c 200,5"
+    )
+    _see_also(page, "vmib(1)", "vmib-agent(8)")
     return page
 
 

@@ -209,7 +209,13 @@ def running(more: str = "", directory: Path | None = None, port: int = 0) -> Ite
             stop(started)
 
 
-def start(file: Path, directory: Path, port: int, passed: socket.socket | None = None) -> Agent:
+def start(
+    file: Path,
+    directory: Path,
+    port: int,
+    passed: socket.socket | None = None,
+    program: str = __file__,
+) -> Agent:
     """Start the process and wait until it says that it is ready, as systemd would.
 
     A socket that is passed is its descriptor 3, by the protocol of sd_listen_fds(3).
@@ -224,7 +230,7 @@ def start(file: Path, directory: Path, port: int, passed: socket.socket | None =
         manager.settimeout(15)
         paths = os.pathsep.join(str(ROOT / part) for part in ("agent", "mibs"))
         environment = os.environ | {"NOTIFY_SOCKET": f"{place}/notify", "PYTHONPATH": paths}
-        command = [sys.executable, __file__, str(file)]
+        command = [sys.executable, program, str(file)]
         if passed is None:
             process = subprocess.Popen(command, stderr=output, env=environment)
         else:

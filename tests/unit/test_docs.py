@@ -14,7 +14,7 @@ import pytest
 
 from vmib import objects
 from vmib_agent import commands as agent_commands
-from vmib_manager import arguments, description, topology
+from vmib_manager import arguments, check_arguments, description, topology
 from vmib_manager.graph import render
 from vmib_manager.topology import HostStates
 
@@ -83,7 +83,11 @@ def check_mention(words: list[str], parser: argparse.ArgumentParser) -> None:
             assert word in options_of(parser), words
 
 
-PROGRAMS = {"vmib": arguments.parser(), "vmib-agent": agent_commands.parser()}
+PROGRAMS = {
+    "vmib": arguments.parser(),
+    "vmib-agent": agent_commands.parser(),
+    "check_vmib": check_arguments.parser(),
+}
 
 
 @pytest.mark.parametrize("page", PAGES)

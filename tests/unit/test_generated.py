@@ -15,14 +15,18 @@ import pytest
 
 from vmib_agent import commands as agent_commands
 from vmib_agent import config
-from vmib_manager import arguments
+from vmib_manager import arguments, check_arguments
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGING = ROOT / "packaging"
 MAN = sorted((PACKAGING / "man").iterdir())
 COMPLETION = sorted((PACKAGING / "completion").iterdir())
 SAMPLE = PACKAGING / "agent.toml"
-PROGRAMS = {"vmib": arguments.parser(), "vmib-agent": agent_commands.parser()}
+PROGRAMS = {
+    "vmib": arguments.parser(),
+    "vmib-agent": agent_commands.parser(),
+    "check_vmib": check_arguments.parser(),
+}
 
 
 def test_what_is_committed_is_what_is_generated(tmp_path: Path) -> None:
@@ -58,7 +62,9 @@ def options_of(program: str) -> set[str]:
     return found - {"--help"}
 
 
-@pytest.mark.parametrize(("program", "section"), [("vmib", 1), ("vmib-agent", 8)])
+@pytest.mark.parametrize(
+    ("program", "section"), [("vmib", 1), ("vmib-agent", 8), ("check_vmib", 1)]
+)
 def test_a_page_has_every_option_and_exit_status(program: str, section: int) -> None:
     text = (PACKAGING / "man" / f"{program}.{section}").read_text().replace("\\-", "-")
     for option in options_of(program):
@@ -118,6 +124,12 @@ def test_bash_offers_words_options_values_and_files(
 def test_bash_completes_the_agent_s_commands() -> None:
     assert completed("vmib-agent", "user", "") == ["add", "list", "remove"]
     assert completed("vmib-agent", "user", "add", "--role", "") == ["admin", "read", "shape"]
+
+
+def test_bash_completes_the_plug_in_s_modes() -> None:
+    assert completed("check_vmib", "ho") == ["host"]
+    assert completed("check_vmib", "machine", "--expect", "p") == ["paused"]
+    assert completed("check_vmib", "rate", "--direction", "") == ["fromVm", "toVm"]
 
 
 @pytest.mark.parametrize(
