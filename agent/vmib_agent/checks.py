@@ -13,6 +13,7 @@ from typing import Any
 from vmib.needs import ROW_STATUS, needs
 from vmib.rows import StorageType
 from vmib.schema import TABLES, describe_key
+from vmib.smi import Oid
 from vmib.status import ErrorStatus
 
 from .numbering import conflicts
@@ -90,6 +91,7 @@ def _or_none(index: int) -> Key | None:
 
 
 _FROM = {table: tuple(r for r in REFERENCES if r.source == table) for table in TABLES}
+_RANK = {table: rank for rank, table in enumerate(TABLES)}
 _TO = {table: tuple(r for r in REFERENCES if r.target == table) for table in TABLES}
 
 
@@ -143,10 +145,16 @@ def check_candidate(
     before: Intent, after: Intent, world: World, indexes: Indexes
 ) -> Sequence[Problem]:
     """All that stands against an intent taking the place of another."""
-    touched = changed_keys(before, after)
+    touched = sorted(changed_keys(before, after), key=_place)
     found = [p for table, key in touched for p in _local(table, key, after.get(table, {}).get(key))]
     found += check_change(before, after, touched, world, indexes)
     return found or check_feasible(before, after, touched, world)
+
+
+def _place(row: tuple[str, Key]) -> tuple[int, Oid]:
+    """Where a row stands in a walk of the tables."""
+    table, key = row
+    return _RANK[table], TABLES[table].encode_index(key)
 
 
 def check_intent(intent: Intent, world: World, indexes: Indexes | None = None) -> Sequence[Problem]:

@@ -8,7 +8,7 @@ waiting; it joins when it appears.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from ipaddress import ip_interface, ip_network
 from typing import Any, NamedTuple
@@ -31,6 +31,7 @@ from vmib.smi import IpAddress
 
 from . import network
 from .inventory import Rows, VifFacts
+from .persistent import Persistent
 from .state import Key
 
 
@@ -59,7 +60,7 @@ class Wish:
     network: network.State = field(default_factory=network.State)
     owners: Mapping[str, tuple[RowKey, ...]] = field(default_factory=dict)
     """Subject of the network (a device, a bridge, a guest's UUID, "" for the host) -> rows."""
-    waiting: frozenset[RowKey] = frozenset()
+    waiting: Mapping[RowKey, None] = field(default_factory=dict)
 
 
 @lru_cache(maxsize=65_536)
@@ -72,13 +73,23 @@ def wish(rows: Rows, device_names: Mapping[int, str]) -> Wish:
     waiting: set[RowKey] = set()
     shaped = dict(_shaped(rows, waiting))
     state, owners = _Network(rows, device_names, waiting).build()
-    return Wish(shaped, state, owners, frozenset(waiting))
+    return Wish(
+        Persistent(shaped),
+        replace(state, stacks=Persistent(state.stacks)),
+        Persistent(owners),
+        Persistent(dict.fromkeys(waiting)),
+    )
 
 
 def facts_of(rows: Rows, vif: VifKey) -> VifFacts | None:
     """The interface's facts while its host end exists, else None."""
     facts = rows.inventory.vifs.get(vif)
     return facts if facts is not None and facts.device else None
+
+
+def address_of(facts: VifFacts, key: Key, row: Addr) -> network.Address:
+    """The address that a row of vmibAddrTable gives an interface."""
+    return network.Address(facts.number, _interface(key[3], row.prefix_length))
 
 
 def _shaped(rows: Rows, waiting: set[RowKey]) -> Iterator[tuple[tuple[VifKey, Direction], Shaped]]:
@@ -184,9 +195,8 @@ class _Network:
                 self.waiting.add(RowKey("vmibAddrTable", key))
                 continue
             self._owned(facts.uuid, "vmibAddrTable", key)
-            interface = _interface(key[3], addr.prefix_length)
             found = self.addresses.setdefault(facts.uuid, set())
-            found.add(network.Address(facts.number, interface))
+            found.add(address_of(facts, key, addr))
 
     def _all_routes(self) -> None:
         guests = {key[0]: guest for key, guest in self.rows.inventory.vms.items()}

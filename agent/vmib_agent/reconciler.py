@@ -16,12 +16,13 @@ from vmib.rows import Sync, VifKey
 from vmib.status import ErrorStatus
 
 from .delivery import Delivery, Way, missing
-from .desired import RowKey, Wish, wish
+from .desired import RowKey, Wish
 from .inventory import Inventory, Rows
 from .kernel import Change, ChangeFailed, HostKernel, Work
 from .logs import event, log
 from .network import Stack
 from .ports import Guest
+from .revision import WishCache
 from .scope import FIREWALL, Scope, Target, everything, scope_of, without
 from .shaper import Everything
 from .shapingstate import ShapedVif
@@ -77,6 +78,7 @@ class Reconciler:
 
     def __init__(self, kernel: HostKernel) -> None:
         self._kernel = kernel
+        self._wishes = WishCache()
         self._cache = TargetCache()
         self._rows = Rows({}, Inventory())
         self._target = Target()
@@ -116,7 +118,7 @@ class Reconciler:
         changed, everything is compared with the kernel.
         """
         changed = frozenset(RowKey(*row) for row in changed_keys(self._rows.intent, rows.intent))
-        wanted = wish(rows, names)
+        wanted = self._wishes.wish(rows, names)
         target, obstructions = compile_target(rows, wanted, self._cache)
         problems = [
             _problem(found)
@@ -175,7 +177,7 @@ class Reconciler:
         there = {row for row in plan.changed if row.key in plan.rows.intent.get(row.table, {})}
         for row in plan.changed - there:
             self._applied.pop(row, None)
-        self._applied |= dict.fromkeys(there - plan.wish.waiting, wall)
+        self._applied |= {row: wall for row in there if row not in plan.wish.waiting}
         self._has_become(plan.rows, plan.target, plan.wish)
         self._obstructed = plan.obstructed
         subjects = self._drift.subjects()
@@ -201,7 +203,7 @@ class Reconciler:
         Looked at is what differs, what drifted, and what is `renewed` (devices and guests that
         were made anew). With `stale`, interfaces that may have left an ifb behind, everything is.
         """
-        wanted = wish(rows, names)
+        wanted = self._wishes.wish(rows, names)
         target, obstructions = compile_target(rows, wanted, self._cache)
         if stale is not None:
             scope = everything(target, rows.inventory, stale)
@@ -210,7 +212,7 @@ class Reconciler:
             scope = scope_of(self._target, target, rows.inventory, subjects)
         failed = self._make(scope, target, wanted, rows)
         new = {row: why for row, why in failed.items() if self._failed.get(row) != why}
-        appeared = self._wish.waiting - wanted.waiting
+        appeared = {row for row in self._wish.waiting if row not in wanted.waiting}
         self._applied |= {
             row: wall
             for row in _configured(rows.intent)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from . import network, network_plan
 from .inventory import Inventory
 from .iptables import Ruleset
+from .persistent import differing
 from .ports import Guest
 from .shapingstate import ShapedVif, VifState
 
@@ -55,33 +56,34 @@ def scope_of(
     old: Target, new: Target, inventory: Inventory, drifted: Collection[str] = ()
 ) -> Scope:
     """What differs between two targets, and what has drifted."""
-    vifs = sorted(
-        vif
-        for vif in {**old.shaping, **new.shaping}
-        if _differ(old.shaping.get(vif), new.shaping.get(vif))
-        or vif.device in drifted
-        or vif.ifb in drifted
-    )
-    places = {
-        place
-        for place in old.network.stacks.keys() | new.network.stacks.keys()
-        if old.network.stacks.get(place) != new.network.stacks.get(place) or place in drifted
-    }
-    guests = tuple(guest for guest in inventory.vms.values() if guest.uuid in places)
-    devices = old.network.ports.keys() | new.network.ports.keys() | {network.HOST}
-    devices |= old.network.bridges.keys() | new.network.bridges.keys()
-    host_level = (
-        network.HOST in places
-        or old.network.bridges != new.network.bridges
-        or old.network.ports != new.network.ports
-        or not devices.isdisjoint(drifted)
-    )
-    rules = old.rules != new.rules or FIREWALL in drifted
-    return Scope(tuple(vifs), guests, host_level or bool(guests), rules)
+    vifs = {*differing(old.shaping, new.shaping)}
+    places = {*differing(old.network.stacks, new.network.stacks)}
+    host_level = network.HOST in places or _differ(old, new)
+    if drifted:
+        shaped = old.shaping.keys() | new.shaping.keys()
+        vifs |= {vif for vif in shaped if vif.device in drifted or vif.ifb in drifted}
+        places |= {*drifted} & (old.network.stacks.keys() | new.network.stacks.keys())
+        devices = old.network.ports.keys() | new.network.ports.keys() | {network.HOST}
+        devices |= old.network.bridges.keys() | new.network.bridges.keys()
+        host_level = host_level or not devices.isdisjoint(drifted)
+    guests: tuple[Guest, ...] = ()
+    if places:
+        guests = tuple(guest for guest in inventory.vms.values() if guest.uuid in places)
+    rules = FIREWALL in drifted or (old.rules is not new.rules and old.rules != new.rules)
+    return Scope(tuple(sorted(vifs)), guests, host_level or bool(guests), rules)
 
 
-def _differ(old: VifState | None, new: VifState | None) -> bool:
-    return old is not new and old != new
+def _differ(old: Target, new: Target) -> bool:
+    """Whether bridges or ports differ."""
+    if old.network is new.network:
+        return False
+    return any(
+        one is not other and one != other
+        for one, other in (
+            (old.network.bridges, new.network.bridges),
+            (old.network.ports, new.network.ports),
+        )
+    )
 
 
 def without(target: Target, part: Scope, subject: str) -> tuple[Target, Scope]:

@@ -20,6 +20,7 @@ from vmib.rows import KEYS, ROWS, TxnErrorStage, TxnState
 from vmib.schema import TABLES
 from vmib.smi import Column, Kind, Table
 
+from .persistent import persistent
 from .state import Indexes, Intent, Key, State, Transaction, TxnError
 
 FORMAT = 1
@@ -234,7 +235,7 @@ def _state_from_json(body: Mapping[str, Any]) -> State:
 
 
 def _intent_from_json(document: Mapping[str, Any]) -> Intent:
-    intent: dict[str, dict[tuple[Any, ...], Any]] = {}
+    intent: dict[str, Mapping[Key, Any]] = {}
     for name, rows in document.items():
         table = TABLES[name]
         row_class = ROWS[name]
@@ -244,7 +245,7 @@ def _intent_from_json(document: Mapping[str, Any]) -> Intent:
             decoded = [_from_json(c, v) for c, v in zip(table.index, key, strict=True)]
             values = {f: _from_json(table.column(f), value) for f, value in fields.items()}
             loaded[key_class(*decoded)] = row_class(**values)
-        intent[name] = loaded
+        intent[name] = persistent(loaded)
     return intent
 
 

@@ -20,6 +20,7 @@ from vmib.schema import FIXED, TABLES
 from vmib.status import ErrorStatus
 
 from .checks import check_candidate, check_change, check_feasible, row_name
+from .persistent import GONE, persistent
 from .rules import ROW_RULES
 from .service import SetRefused, VarBind
 from .setrequest import Cell, RowWrite, SetRequest, parse
@@ -210,14 +211,13 @@ def _refuse_first(request: SetRequest, problems: Sequence[Problem]) -> None:
 
 
 class _Edit:
-    """An intent being changed row by row; tables are copied when first written."""
+    """An intent being changed row by row."""
 
     def __init__(self, intent: Intent, world: World, indexes: Indexes) -> None:
         self.next_vm = indexes.next_vm
         self._numbers = indexes.vms
         self._world = world
         self._tables: dict[str, Mapping[Key, Any]] = dict(intent)
-        self._copies: dict[str, dict[Key, Any]] = {}
 
     def intent(self) -> Intent:
         """The intent as it is now."""
@@ -232,10 +232,10 @@ class _Edit:
         else:
             self._update(write)
 
-    def _rows(self, table: str) -> dict[Key, Any]:
-        if table not in self._copies:
-            self._tables[table] = self._copies[table] = dict(self._tables.get(table, {}))
-        return self._copies[table]
+    def _put(self, table: str, key: Key, row: Any) -> None:
+        """Make this the row, or have none if it is `GONE`."""
+        rows = persistent(self._tables.get(table, {}))
+        self._tables[table] = rows.changed({key: row})
 
     def _create(self, write: RowWrite) -> None:
         table = write.table.name
@@ -246,16 +246,15 @@ class _Edit:
         if missing:
             reason = f"{row_name(table, write.key)} needs {', '.join(missing)} in the same SET"
             raise write.refuse(ErrorStatus.inconsistentValue, ROW_STATUS, reason)
-        rows = self._rows(table)
         limit = self._world.limits.get(table)
-        if limit is not None and len(rows) >= limit:
+        if limit is not None and len(self._tables.get(table, {})) >= limit:
             reason = f"{table} has its {limit} rows"
             raise write.refuse(ErrorStatus.resourceUnavailable, ROW_STATUS, reason)
         row = ROWS[table](**{name: cell.value for name, cell in write.columns.items()})
         if table == VM:
             self._take_number(write, row.uuid)
         _check_row(write, row)
-        rows[write.key] = row
+        self._put(table, write.key, row)
 
     def _take_number(self, write: RowWrite, uuid: str) -> None:
         index = write.key[0]
@@ -279,7 +278,7 @@ class _Edit:
             return
         if stored.storage_type in _PROTECTED:
             raise write.refuse(ErrorStatus.notWritable, ROW_STATUS, _protected(write, stored))
-        del self._rows(table)[write.key]
+        self._put(table, write.key, GONE)
 
     def _update(self, write: RowWrite) -> None:
         table, key, columns = write.table.name, write.key, write.columns
@@ -295,9 +294,9 @@ class _Edit:
         _check_row(write, row)
         cleared = table == SHAPE or self._world.discovers(table, key)
         if cleared and is_default(table, row):
-            self._rows(table).pop(key, None)
+            self._put(table, key, GONE)
         else:
-            self._rows(table)[key] = row
+            self._put(table, key, row)
 
     def _check_changeable(self, write: RowWrite, row: Any, columns: Mapping[str, Cell]) -> None:
         table, key = write.table.name, write.key

@@ -6,9 +6,10 @@ can say) becomes a `Problem` that names the row, and the rest is compiled all th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
+from operator import is_
 from typing import Any
 
 from vmib.errors import Unavailable, ValueRefused
@@ -25,12 +26,14 @@ from vmib.rows import (
 
 from . import isolation
 from .desired import RowKey, Shaped, Wish, facts_of
-from .inventory import Rows
+from .inventory import Inventory, Rows
 from .iptables import Ruleset
+from .persistent import Persistent, differing
 from .qdiscs import Tree
 from .scope import Target
 from .shaping import compile_tree
 from .shapingstate import ShapedVif, VifState
+from .world import ADDR, DOMAIN, FILTER, SWITCH, VIF
 
 IFB_PREFIX = "vmib"
 
@@ -65,61 +68,104 @@ class TargetCache:
     """What was compiled, kept while what it was compiled from stays the same."""
 
     def __init__(self) -> None:
-        self._trees: dict[tuple[VifKey, Direction], tuple[Shaped, Tree]] = {}
+        self._shaping: _Shaping | None = None
+        self._sources: tuple[object, ...] = ()
         self._rules: tuple[_Isolation, Ruleset, list[Obstruction]] | None = None
 
-    def tree(self, place: tuple[VifKey, Direction], shaped: Shaped) -> Tree:
-        """The tree of one direction; raises what `compile_tree` raises."""
-        known = self._trees.get(place)
-        if known is not None and known[0] == shaped:
-            return known[1]
-        tree = compile_tree(shaped.shape, shaped.links, shaped.mtu)
-        self._trees[place] = shaped, tree
-        return tree
+    def shaping(self, rows: Rows, wanted: Wish) -> _Shaping:
+        """The queues, and the rows that stand in their way."""
+        last = self._shaping
+        if last is None or last.inventory is not rows.inventory:
+            last = _Shaping.of_nothing(rows.inventory)
+        self._shaping = last.revised(wanted.shaped)
+        return self._shaping
 
-    def rules(self, wanted: _Isolation) -> tuple[Ruleset, list[Obstruction]]:
+    def rules(self, rows: Rows) -> tuple[Ruleset, list[Obstruction]]:
         """The packet filter, and the rows that stand in its way."""
-        if self._rules is None or self._rules[0] != wanted:
-            self._rules = wanted, *_compile_rules(wanted)
+        sources = _sources(rows)
+        if self._rules is None or not _are_same(self._sources, sources):
+            wanted = _isolation(rows)
+            if self._rules is None or self._rules[0] != wanted:
+                self._rules = wanted, *_compile_rules(wanted)
+            self._sources = sources
         _, rules, obstructions = self._rules
         return rules, obstructions
+
+
+def _sources(rows: Rows) -> tuple[object, ...]:
+    """All that `_isolation` looks at."""
+    intent = rows.intent
+    found: list[object] = [intent.get(table) for table in (DOMAIN, FILTER, SWITCH)]
+    if intent.get(DOMAIN) or intent.get(FILTER):
+        found += [rows.inventory, intent.get(VIF), intent.get(ADDR)]
+    return tuple(found)
+
+
+def _are_same(one: Sequence[object], other: Sequence[object]) -> bool:
+    return len(one) == len(other) and all(map(is_, one, other))
+
+
+_Place = tuple[VifKey, Direction]
+
+
+@dataclass(frozen=True, slots=True)
+class _Shaping:
+    """Queues that were compiled, what they were compiled from, and what stood in the way."""
+
+    inventory: Inventory
+    shaped: Mapping[_Place, Shaped]
+    target: Persistent[ShapedVif, VifState]
+    obstructions: Mapping[_Place, Obstruction]
+
+    @classmethod
+    def of_nothing(cls, inventory: Inventory) -> _Shaping:
+        """No queues anywhere."""
+        unshaped = {_shaped_vif(inventory, vif): _UNSHAPED for vif in inventory.vifs}
+        return cls(inventory, {}, Persistent(unshaped), {})
+
+    def revised(self, shaped: Mapping[_Place, Shaped]) -> _Shaping:
+        """The queues of another wish; only what differs is compiled."""
+        states: dict[ShapedVif, VifState] = {}
+        obstructions = dict(self.obstructions)
+        for place in differing(self.shaped, shaped):
+            vif, direction = place
+            name = _shaped_vif(self.inventory, vif)
+            before = states.get(name) or self.target[name]
+            tree = _NO_TREE
+            obstructions.pop(place, None)
+            try:
+                if place in shaped:
+                    wanted = shaped[place]
+                    tree = compile_tree(wanted.shape, wanted.links, wanted.mtu)
+            except (ValueRefused, Unavailable) as refusal:
+                owner = _blamed(wanted, refusal.name)
+                unavailable = isinstance(refusal, Unavailable)
+                obstructions[place] = Obstruction(owner, str(refusal), unavailable)
+            to_vm, from_vm = before.to_vm, before.from_vm
+            if direction is Direction.toVm:
+                to_vm = tree
+            else:
+                from_vm = tree
+            states[name] = VifState(to_vm=to_vm, from_vm=from_vm)
+        return _Shaping(self.inventory, shaped, self.target.changed(states), obstructions)
+
+
+def _shaped_vif(inventory: Inventory, vif: VifKey) -> ShapedVif:
+    return ShapedVif(inventory.vifs[vif].device, ifb_name(vif))
 
 
 def compile_target(
     rows: Rows, wanted: Wish, cache: TargetCache
 ) -> tuple[Target, list[Obstruction]]:
     """The target of the kernel, and what stands in the way of it."""
-    obstructions: list[Obstruction] = []
-    shaping = _shaping(rows, wanted, cache, obstructions)
-    rules, in_the_way = cache.rules(_isolation(rows))
-    return Target(shaping, wanted.network, rules), [*obstructions, *in_the_way]
-
-
-def _shaping(
-    rows: Rows, wanted: Wish, cache: TargetCache, obstructions: list[Obstruction]
-) -> Mapping[ShapedVif, VifState]:
-    trees: dict[VifKey, dict[Direction, Tree]] = {}
-    for (vif, direction), shaped in wanted.shaped.items():
-        try:
-            trees.setdefault(vif, {})[direction] = cache.tree((vif, direction), shaped)
-        except (ValueRefused, Unavailable) as refusal:
-            unavailable = isinstance(refusal, Unavailable)
-            owner = _blamed(shaped, refusal.name)
-            obstructions.append(Obstruction(owner, str(refusal), unavailable))
-    return {
-        ShapedVif(facts.device, ifb_name(vif)): _both(trees[vif]) if vif in trees else _UNSHAPED
-        for vif, facts in rows.inventory.vifs.items()
-    }
+    shaping = cache.shaping(rows, wanted)
+    rules, in_the_way = cache.rules(rows)
+    obstructions = [*shaping.obstructions.values(), *in_the_way]
+    return Target(shaping.target, wanted.network, rules), obstructions
 
 
 _NO_TREE = Tree()
 _UNSHAPED = VifState(_NO_TREE, _NO_TREE)
-
-
-def _both(trees: Mapping[Direction, Tree]) -> VifState:
-    return VifState(
-        to_vm=trees.get(Direction.toVm, _NO_TREE), from_vm=trees.get(Direction.fromVm, _NO_TREE)
-    )
 
 
 def _blamed(shaped: Shaped, name: str) -> RowKey:

@@ -10,6 +10,7 @@ from vmib.rows import HostAgentMode, Shape, Vif, Vm
 from vmib.schema import DISCOVERED, TABLES
 from vmib.status import ErrorStatus
 
+from .persistent import differing
 from .state import Intent, Key
 
 VM = "vmibVmTable"
@@ -118,9 +119,5 @@ def changed_keys(before: Intent, after: Intent) -> list[tuple[str, Key]]:
     """Table name and key of every row that two intents do not have in common."""
     found: list[tuple[str, Key]] = []
     for table in {**before, **after}:
-        old, new = before.get(table, {}), after.get(table, {})
-        if old is new:
-            continue
-        found += [(table, key) for key, row in new.items() if old.get(key) != row]
-        found += [(table, key) for key in old if key not in new]
+        found += [(table, key) for key in differing(before.get(table, {}), after.get(table, {}))]
     return found

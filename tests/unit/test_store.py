@@ -43,6 +43,7 @@ from vmib.schema import COLUMNS, SCALARS, TABLES
 from vmib.smi import Tag
 from vmib.status import ErrorStatus
 from vmib_agent.numbering import discovered
+from vmib_agent.persistent import Persistent
 from vmib_agent.ports import Guest, GuestVif, Presence
 from vmib_agent.service import SetRefused, Value, VarBind
 from vmib_agent.state import Indexes, Now, State
@@ -749,7 +750,7 @@ def test_64_varbinds_are_quick_beside_ten_thousand_links() -> None:
     links = {
         LinkKey(1, 1, V4, IPv4Address(0x0A000000 + n), 32): Link(rate=n) for n in range(10_000)
     }
-    state = replace(EMPTY, intent={"vmibLinkTable": links})
+    state = replace(EMPTY, intent={"vmibLinkTable": Persistent(links)})
     pdu = [
         vb(f"vmibLink{field}", (1, 1, V4, IPv4Address(0x0A000000 + n), 32), 5000)
         for n in range(16)
