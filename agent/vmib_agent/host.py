@@ -272,6 +272,8 @@ class Host:
         self._changes()
         if self._is_unsaved:
             self._save(self.state)
+        else:
+            self._tidy()
         decision = transactions.tick(self.state, self._clock())
         if decision is not None:
             self._enforce(decision)
@@ -448,6 +450,13 @@ class Host:
         self._is_unsaved = False
         if self.mode is HostAgentMode.readOnly:
             self._enter(HostAgentMode.recovering if self._is_due else HostAgentMode.normal)
+
+    def _tidy(self) -> None:
+        """Keep what is on disk short."""
+        try:
+            self._file.tidy()
+        except OSError as error:
+            log.error(event("journal-not-folded", path=self._file.path, error=error.strerror))
 
     def _device_names(self) -> Mapping[int, str]:
         return {device.if_index: name for name, device in self._present.items()}

@@ -21,6 +21,7 @@ from typing import Any
 from vmib import machines
 from vmib.machines import Machine, MachineVif
 from vmib_agent import users
+from vmib_agent.statefile import StateFile, encode
 from vmib_agent.users import Role
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,6 +54,11 @@ class Host:
     def in_machine(self, number: int, *command: str, check: bool = True) -> str:
         """What a command prints that runs in a machine's namespace; machines count from 1."""
         return run("ip", "netns", "exec", self.machine_names[number - 1], *command, check=check)
+
+    def on_disk(self) -> str:
+        """The text of the state that an agent would start from."""
+        state = StateFile(self.directory / "state").load()
+        return "" if state is None else encode(state).decode()
 
     def start(self) -> None:
         """Start the agent and wait until it answers."""

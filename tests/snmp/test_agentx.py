@@ -172,7 +172,7 @@ def test_what_the_kernel_refuses_is_commit_failed_and_undone(agent: Both) -> Non
     assert refused == ("commitFailed", dotted(LOST_ROUTE[3]))
     assert rates(agent) == ("0", None)
     assert "10.9.0.0" not in agent.host.inside("ip", "route")
-    assert "vmibRouteTable" not in (agent.host.directory / "state" / "state.json").read_text()
+    assert "vmibRouteTable" not in agent.host.on_disk()
 
 
 def test_a_set_spans_the_master_s_objects_and_ours(agent: Both) -> None:
@@ -219,7 +219,7 @@ def test_another_subagent_beside_ours_fails_or_succeeds_with_it(agent: Both, roo
         )
         assert rates(agent) == ("600", 600)
         assert (agent.value(generation), agent.value("vmibTxnDigest.0")) == before
-        state = (agent.host.directory / "state" / "state.json").read_text()
+        state = agent.host.on_disk()
         assert '"rate":600' in state
         assert '"rate":700' not in state
         refused = put(agent, *LOST_ROUTE, place, "i", "8")

@@ -76,7 +76,7 @@ def test_snmpd_killed_in_a_phase_of_a_set_leaves_nothing_half_done(
     assert agent.host.rate("vif1.0") == 500
     assert agent.host.rate("vif2.0") is None
     assert agent.value("vmibTxnDigest.0", DIRECT) == digest
-    assert '"rate":700' not in (agent.host.directory / "state" / "state.json").read_text()
+    assert '"rate":700' not in agent.host.on_disk()
     agent.start()
     assert put(agent, RATE, "u", "700", RATE2, "u", "800") == ("", "")
     assert rates(agent) == ("700", 700)

@@ -54,6 +54,9 @@ from vmib_agent.statefile import StateFile
 from vmib_agent.steps import IfbStep, IngressStep, RedirectStep, TcStep, Verb
 from vmib_agent.target import TargetCache, compile_target
 
+_CHANGING = ("write", "fsync", "link", "rename", "unlink", "ftruncate")
+"""System calls that change files."""
+
 
 class Killed(BaseException):
     """The agent's process is gone."""
@@ -109,7 +112,7 @@ class Faults:
 
             return made
 
-        known = {name: getattr(os, name) for name in ("write", "fsync", "link", "rename", "unlink")}
+        known = {name: getattr(os, name) for name in _CHANGING}
         for name, call in (known | {"fsync": lambda _: None}).items():
             setattr(os, name, faulty(call, name in ("write", "fsync", "link")))
         try:

@@ -3,6 +3,7 @@ them refuses, and when machines, strangers or the hypervisor do what they like."
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from ipaddress import IPv4Address, ip_interface
 from pathlib import Path
@@ -182,17 +183,18 @@ def test_a_full_disk_refuses_a_set_and_changes_nothing(agent: FakeAgent) -> None
     agent.set(rate(700))
 
 
-def test_a_disk_that_fails_after_the_rename_still_has_the_state_in_force(
+def test_a_disk_that_fails_after_it_took_a_change_still_has_the_state_in_force(
     agent: FakeAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agent.set(rate(500))
     before = agent.host.state.intent
 
-    def fail(_: Any) -> None:
+    def fail(handle: int, data: bytes) -> None:
+        os.write(handle, data)
         raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as patched:
-        patched.setattr("vmib_agent.statefile._sync_directory", fail)
+        patched.setattr("vmib_agent.statefile._write", fail)
         assert agent.refuses(rate(700)) == ("resourceUnavailable", 1)
     assert agent.host.state.intent == before
     assert agent.on_disk.intent == before
@@ -512,6 +514,7 @@ def test_a_host_route_that_a_stranger_removed_is_mended_by_the_next_set(agent: F
 
 def test_a_state_that_cannot_be_read_is_left_alone_and_so_is_the_kernel(agent: FakeAgent) -> None:
     agent.set(rate(500), rate(600, 1, FROM), *switch(1, "br1"))
+    agent.start()
     path = agent.directory / "state.json"
     path.write_bytes(path.read_bytes()[:-40])
     damaged, kernel = path.read_bytes(), agent.kernel.snapshot()
@@ -527,10 +530,10 @@ def test_a_state_that_cannot_be_read_is_left_alone_and_so_is_the_kernel(agent: F
     assert agent.kernel.snapshot() == kernel
     agent.wait()
     assert agent.kernel.snapshot() == kernel
-    good = agent.directory / "state.previous.json"
-    path.write_bytes(good.read_bytes())
+    path.write_bytes((agent.directory / "state.previous.json").read_bytes())
     agent.start()
     assert agent.mode == "normal"
+    assert rate_of(agent) == 500
 
 
 def test_a_hypervisor_that_is_down_at_the_start_takes_nothing_from_its_machines(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -28,7 +30,7 @@ from vmib.rows import (
     VifKey,
 )
 from vmib_agent.state import Indexes, State, Transaction, TxnError
-from vmib_agent.statefile import StateFile, StateUnreadable, decode, encode
+from vmib_agent.statefile import SHORT, StateFile, StateUnreadable, decode, encode
 
 SHAPE = ShapeKey(3, 1, Direction.toVm)
 LINK = LinkKey(3, 1, InetAddressType.ipv6, IPv6Address("fd00::"), 64)
@@ -81,24 +83,76 @@ def test_enumerations_and_addresses_come_back_as_they_were() -> None:
     assert key.dest == IPv6Address("fd00::")
 
 
-def test_the_state_before_is_kept(tmp_path: Path) -> None:
+def test_a_save_writes_what_has_changed(tmp_path: Path) -> None:
     file = StateFile(tmp_path)
     file.save(FULL)
-    file.save(replace(FULL, generation=6))
-    assert decode((tmp_path / "state.previous.json").read_bytes()) == FULL
-
-
-def test_what_a_save_has_in_common_with_the_last_one_is_written_alike(tmp_path: Path) -> None:
-    file = StateFile(tmp_path)
-    file.save(FULL)
+    written = file.path.read_bytes()
     shapes = {"vmibShapeTable": {SHAPE: Shape(rate=2000)}}
     assert FULL.current is not None
     current = replace(FULL.current, before=FULL.intent)
     after = replace(FULL, intent={**FULL.intent, **shapes}, current=current)
-    for state in (after, FULL, replace(after, current=None), FULL):
+    for state in (after, FULL, replace(after, current=None), FULL, FULL):
         file.save(state)
-        assert file.path.read_bytes() == encode(state)
-        assert file.load() == state
+        assert file.path.read_bytes() == written
+        assert StateFile(tmp_path).load() == state
+    assert file.journal.stat().st_mode & 0o777 == 0o600
+    assert file.journal.read_bytes().count(b"\n") == 4
+
+
+def test_a_new_process_writes_everything_and_keeps_what_was_there(tmp_path: Path) -> None:
+    file = StateFile(tmp_path)
+    file.save(FULL)
+    file.save(replace(FULL, generation=6))
+    file = StateFile(tmp_path)
+    file.save(replace(FULL, generation=7))
+    assert decode(file.path.read_bytes()).generation == 7
+    assert load_previous(tmp_path).generation == 6
+    file.save(replace(FULL, generation=8))
+    assert load_previous(tmp_path).generation == 6
+    assert StateFile(tmp_path).load() == replace(FULL, generation=8)
+
+
+def load_previous(directory: Path) -> State:
+    """What is had by following the advice about a file that cannot be read."""
+    with tempfile.TemporaryDirectory() as place:
+        copy = Path(place, "state")
+        shutil.copytree(directory, copy)
+        file = StateFile(copy)
+        shutil.copy(file.previous, file.path)
+        if file.previous_journal.exists():
+            shutil.copy(file.previous_journal, file.journal)
+        loaded = file.load()
+    assert loaded is not None
+    return loaded
+
+
+def test_a_journal_that_has_become_long_is_folded_into_the_file(tmp_path: Path) -> None:
+    file = StateFile(tmp_path)
+    state = FULL
+    file.save(state)
+    while not file.journal.exists() or file.journal.stat().st_size <= SHORT:
+        file.tidy()
+        assert decode(file.path.read_bytes()) == FULL
+        state = replace(state, generation=state.generation + 1, last_change_by="x" * 2000)
+        file.save(state)
+        state = replace(state, last_change_by="y" * 2000)
+        file.save(state)
+    file.tidy()
+    assert decode(file.path.read_bytes()) == state
+    assert StateFile(tmp_path).load() == state
+    file.save(FULL)
+    assert file.journal.stat().st_size < SHORT
+    assert StateFile(tmp_path).load() == FULL
+
+
+def test_files_that_somebody_took_away_are_written_anew(tmp_path: Path) -> None:
+    file = StateFile(tmp_path)
+    for number, name in enumerate(("state.json", "state.journal", "state.json"), 10):
+        file.save(FULL)
+        file.save(replace(FULL, generation=number))
+        (tmp_path / name).unlink()
+        file.save(replace(FULL, generation=number + 10))
+        assert StateFile(tmp_path).load() == replace(FULL, generation=number + 10)
 
 
 @given(st.data())
@@ -128,9 +182,15 @@ def test_a_symbolic_link_is_not_followed(tmp_path: Path) -> None:
         StateFile(tmp_path).load()
 
 
-def test_a_full_disk_leaves_the_old_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_full_disk_leaves_the_old_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_new: bool
+) -> None:
     file = StateFile(tmp_path)
+    file.save(replace(FULL, generation=1))
     file.save(FULL)
+    if is_new:
+        file = StateFile(tmp_path)
 
     def refuse(*_: object) -> int:
         raise OSError(28, "No space left on device")
@@ -147,6 +207,7 @@ def test_a_disk_that_fails_after_the_rename_still_has_the_old_state(
 ) -> None:
     file = StateFile(tmp_path)
     file.save(FULL)
+    StateFile(tmp_path).save(FULL)
     failing = iter([OSError(5, "Input/output error")])
 
     def fail_once(_: Path) -> None:
