@@ -20,6 +20,7 @@ from .kernel import HostKernel
 from .netlink import Rtnetlink
 from .network_kernel import HostNetwork, read_links
 from .notices import Send
+from .prober import Prober
 from .scope import Scope, Target
 from .shaper import Shaper
 from .shapingstate import ShapedVif
@@ -35,9 +36,15 @@ class RunningHost:
     """A host with its timer and its ears, inside an event loop."""
 
     def __init__(
-        self, host: Host, kernel: HostKernel, driver: Driver, loop: asyncio.AbstractEventLoop
+        self,
+        host: Host,
+        kernel: HostKernel,
+        driver: Driver,
+        prober: Prober,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._host = host
+        self._prober = prober
         self._kernel = kernel
         self._driver = driver
         self._loop = loop
@@ -58,6 +65,7 @@ class RunningHost:
         """Stop, and leave the network as it is."""
         self._timer.cancel()
         self._driver.close()
+        self._prober.close()
         self._loop.remove_reader(self._kernel.shaper.fileno())
         self._kernel.shaper.close()
 
@@ -86,10 +94,12 @@ def start(
         }
 
     state_file = StateFile(config.state_directory)
-    host = Host(kernel, driver.hypervisor, devices, state_file, send, uptime)
+    prober = Prober(loop)
+    host = Host(kernel, driver.hypervisor, devices, state_file, send, uptime, probes=prober)
+    prober.tell = host.probe_crossed
     driver.start(_waking(loop, host.hypervisor_event))
     host.start()
-    return RunningHost(host, kernel, driver, loop)
+    return RunningHost(host, kernel, driver, prober, loop)
 
 
 def _waking(loop: asyncio.AbstractEventLoop, event: Callable[[], None]) -> Callable[[], None]:

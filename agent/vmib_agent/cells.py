@@ -20,10 +20,12 @@ from .delivery import Way
 from .desired import RowKey, facts_of
 from .inventory import Inventory, Rows
 from .network_kernel import Pif
+from .probing import Probe
 from .readings import Reading, Readings
 from .standard_vms import StandardVms
 from .state import Key, State, Transaction
 from .view import ABSENT
+from .world import PROBE
 
 NEVER = bytes(8)
 """DateAndTime that stands for no time."""
@@ -32,7 +34,7 @@ OperCells = Mapping[str, Any]
 """The read-only cells of a row by field; `sync` and `last_error` are told without them."""
 
 _SYNC = ("sync", "last_error")
-_ROW_TABLES = frozenset({"vmibProbeTable", *(table.name for table in CONFIGURATION)})
+_ROW_TABLES = frozenset({PROBE, *(table.name for table in CONFIGURATION)})
 
 _INVENTORIED = frozenset(
     {
@@ -120,6 +122,9 @@ class HostView(Protocol):
     def applied(self, row: RowKey) -> float | None:
         """When a row was last applied (wall clock), or None."""
 
+    def probe(self, key: Key) -> Probe | None:
+        """What is known of a probe."""
+
     def out_of_sync(self) -> int:
         """How many rows are not inSync."""
 
@@ -153,6 +158,7 @@ class Cells:
             "vmibSwitchTable": self._switch,
             "vmibRouteTable": self._route,
             "vmibFilterTable": self._filter,
+            "vmibProbeTable": self._probe,
             "vmibTxnTable": self._txn,
             "vmibTxnErrorTable": self._txn_error,
             **self._standard.tables,
@@ -197,8 +203,10 @@ class Cells:
 
     def is_live(self, table: Table, column: Column) -> bool:
         """Whether the cells of a column may change at any moment."""
-        if column.field in _SYNC or _is_of_row(table, column):
+        if _is_of_row(table, column):
             return False
+        if column.field in _SYNC:
+            return table.name == PROBE
         return table.name not in _READ and table.name not in _INVENTORIED
 
     def is_steady(self, table: Table, column: Column) -> bool:
@@ -391,6 +399,22 @@ class Cells:
             return None
         packets, octets, since = self._host.readings.filter(key[0], key[1])
         return {"packets": packets, "octets": octets, "discontinuity": since}
+
+    def _probe(self, key: Key) -> OperCells | None:
+        if self._host.rows.row(PROBE, key) is None:
+            return None
+        probe = self._host.probe(key) or Probe(r.ProbeKey(*key))
+        return {
+            "rtt_min": probe.last.rtt_min,
+            "rtt_avg": probe.last.rtt_avg,
+            "rtt_max": probe.last.rtt_max,
+            "rtt_std_dev": probe.last.rtt_std_dev,
+            "loss": probe.last.loss,
+            "sent": probe.sent,
+            "received": probe.received,
+            "last_round": date_and_time(probe.ended),
+            "threshold": r.ProbeThreshold(1 + probe.alarm.exceeded),
+        }
 
     def _txn(self, key: Key) -> OperCells | None:
         txn = self._transaction(key[0])

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vmib.needs import ROW_STATUS, needs
-from vmib.rows import StorageType
+from vmib.rows import ProbeKey, StorageType
 from vmib.schema import TABLES, describe_key
 from vmib.smi import Oid
 from vmib.status import ErrorStatus
 
 from .numbering import conflicts
+from .probe_ways import Neighbourhood
 from .rules import ROW_RULES, VALUE_RULES
 from .state import EMPTY, Indexes, Intent, Key
 from .world import (
@@ -40,6 +41,8 @@ from .world import (
 
 ETHERNET_HEADER = 14
 """Octets that a full frame has beyond the MTU (rates and bursts count layer-2 octets)."""
+PROBES_PER_SECOND = 2000
+"""Packets that all probes of a host may send."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +204,7 @@ class _Change:
         self.world = world
         self._referrers: dict[str, dict[Key, list[tuple[str, Key]]]] = {}
         self._values: dict[tuple[str, str], dict[Any, list[Key]]] = {}
+        self._probing: tuple[Neighbourhood, float] | None = None
 
     def problems(self, table: str, key: Key) -> Iterator[Problem]:
         """What is wrong with one row that changes."""
@@ -214,6 +218,8 @@ class _Change:
         yield from self._references(table, key, old, row)
         yield from self._uniqueness(table, key, old, row)
         yield from self._bursts(table, key, old, row)
+        if table == PROBE:
+            yield from self._probe(ProbeKey(*key), old, row)
         if _became_volatile(old, row) and not self.world.discovers(table, key):
             yield from self._outlived(table, key)
 
@@ -298,6 +304,20 @@ class _Change:
                 f"interface, {mtu + ETHERNET_HEADER} octets; 0 lets the agent choose"
             )
             yield Problem(blamed, blamed_key, field, ErrorStatus.inconsistentValue, reason)
+
+    def _probe(self, key: ProbeKey, old: Any, row: Any) -> Iterator[Problem]:
+        if self._probing is None:
+            rates = (probe.count / probe.interval for probe in self.after[PROBE].values())
+            self._probing = Neighbourhood(self.after), sum(rates)
+        neighbourhood, rate = self._probing
+        asked = neighbourhood.asked(key) if old is None else None
+        if isinstance(asked, str):
+            yield Problem(PROBE, key, ROW_STATUS, ErrorStatus.inconsistentValue, asked)
+        is_faster = old is None or row.count / row.interval > old.count / old.interval
+        if is_faster and rate > PROBES_PER_SECOND:
+            field = ROW_STATUS if old is None else "count"
+            reason = f"all probes would be {rate:.0f} a second, allowed: {PROBES_PER_SECOND}"
+            yield Problem(PROBE, key, field, ErrorStatus.resourceUnavailable, reason)
 
     def _mtu(self, vif: Key) -> int | None:
         row = effective(self.after, self.world, VIF, vif)

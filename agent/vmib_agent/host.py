@@ -14,7 +14,7 @@ from dataclasses import fields, replace
 from operator import attrgetter, ne
 
 from vmib.errors import Unavailable
-from vmib.rows import HostAgentMode, OperStatus, Sync, VifKey, VmKey
+from vmib.rows import HostAgentMode, OperStatus, ProbeKey, Sync, VifKey, VmKey
 from vmib.schema import SCALARS, SYNC, TABLES, describe_key
 from vmib.smi import Column, Oid
 from vmib.status import ErrorStatus
@@ -26,26 +26,30 @@ from .delivery import Way
 from .desired import RowKey
 from .inventory import Device, Inventory, Rows
 from .kernel import ChangeFailed, HostKernel
+from .lifetimes import Lifetimes
 from .logs import event, log
 from .network_kernel import Pif
 from .notices import Notices, Send
 from .ports import Guest, Hypervisor
 from .prepared import PreparedChange
+from .probing import NoProbes, Probe, Probes, probe_sync
 from .readings import Readings
 from .reconciler import Infeasible, Plan, Reconciler, shaped_vifs
 from .service import Missing, SetRefused, Value, VarBind
 from .shapingstate import ShapedVif
-from .state import Intent, Now, State, have_same_keys
+from .state import Intent, Key, Now, State, have_same_keys
 from .statefile import StateFile, StateUnreadable
 from .target import ifb_name
 from .transactions import Decision, Event
 from .view import View
-from .world import Problem, World
+from .world import PROBE, Problem, World
 
 GUESTS_PER_TICK = 8
 """Guests whose addresses and routes are compared in one tick."""
 RETRY_TICKS = 10
 """Ticks between two attempts at what failed outside a SET."""
+MOST_PROBES = 10_000
+"""Rows of vmibProbeTable."""
 RULES_SHARE = 0.02
 """How much of the time comparing the packet filter, which announces no changes, may take."""
 
@@ -75,12 +79,15 @@ class Host:
         send: Send,
         uptime: Callable[[], float],
         clock: Callable[[], Now] = clock,
+        probes: Probes | None = None,
     ) -> None:
         self._kernel = kernel
         self._hypervisor = hypervisor
         self._devices = devices
         self._file = state_file
         self._clock = clock
+        self._probes = NoProbes() if probes is None else probes
+        self._lifetimes = Lifetimes()
         self.uptime = uptime
         self._present: Mapping[str, Device] = {}
         self._reconciler = Reconciler(kernel)
@@ -103,7 +110,9 @@ class Host:
         self.facts = HostFacts(
             "",
             hypervisor.kind,
-            kernel.capabilities() | {"transactions", "confirmedCommit", "notifications"},
+            kernel.capabilities()
+            | self._probes.capabilities()
+            | {"transactions", "confirmedCommit", "notifications"},
             kernel.shaper.clock_resolution_us(),
         )
         self.readings = Readings(kernel, self.shaped_vifs, self.uptime)
@@ -207,10 +216,20 @@ class Host:
 
     def sync(self, row: RowKey) -> tuple[Sync, str]:
         """How a row compares with the system, and the last error about it."""
+        if row.table == PROBE:
+            return probe_sync(self.probe(row.key))
         found, reason = self._reconciler.sync(row)
         if found is Sync.inSync and self.mode is HostAgentMode.recovering:
             return Sync.pending, ""
         return found, reason
+
+    def probe(self, key: Key) -> Probe | None:
+        """What is known of a probe."""
+        return self._probes.find(key)
+
+    def probe_crossed(self, key: ProbeKey) -> None:
+        """Tell that a probe exceeds a threshold, or no more."""
+        self._notify("vmibProbeThresholdChange", key)
 
     def applied(self, row: RowKey) -> float | None:
         """When a row was last applied (wall clock), or None."""
@@ -277,6 +296,7 @@ class Host:
         decision = transactions.tick(self.state, self._clock())
         if decision is not None:
             self._enforce(decision)
+        self._end_probes()
         self._is_due |= not self._reconciler.is_complete and self._ticks % RETRY_TICKS == 0
         is_changed = self._look_around()
         if self._is_due:
@@ -322,6 +342,7 @@ class Host:
             vifs=inventory.known_vifs,
             capabilities=self.facts.capabilities,
             mode=self.mode,
+            limits={PROBE: MOST_PROBES},
             feasible=self._feasible,
         )
 
@@ -404,6 +425,17 @@ class Host:
                 self._is_due = True
         self._become(decision)
 
+    def _end_probes(self) -> None:
+        """Destroy the probes whose time has passed (vmibProbeLifetime)."""
+        probes, now = self.state.intent.get(PROBE, {}), self._clock()
+        ended = self._lifetimes.ended(probes, now.uptime)
+        if ended:
+            log.info(event("probes-ended", rows=len(ended)))
+            lasting = {key: row for key, row in probes.items() if key not in ended}
+            intent = {**self.state.intent, PROBE: lasting}
+            after = transactions.with_intent(self.state, intent, now, "")
+            self._enforce(Decision(after, applies=True, forced=True))
+
     def _has_to_recover(self) -> None:
         """Nobody knows what the kernel has: everything is to be looked at."""
         self._is_due = True
@@ -414,6 +446,7 @@ class Host:
             self._version += 1
         self.state = decision.state
         self.rows = Rows(self.state.intent, self.rows.inventory)
+        self._probes.follow(self.rows)
         self._changes()
         self.readings.expire()
         self.announce(decision.events)
@@ -485,6 +518,7 @@ class Host:
         if found.vms.keys() != old.vms.keys():
             self.vms_changed = self._clock().uptime
         self.rows = Rows(self.state.intent, found)
+        self._probes.follow(self.rows)
         self._version += 1
         self._renewed |= inventories.renewed(old, found)
         ends = {facts.device for facts in found.vifs.values()}

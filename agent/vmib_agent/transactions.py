@@ -21,7 +21,7 @@ from .numbering import numbered
 from .service import SetRefused
 from .setrequest import RowWrite
 from .state import Intent, Key, Now, State, Transaction, TxnError
-from .world import Problem
+from .world import PROBE, Problem
 
 COUNTER32 = 2**32
 MESSAGE_OCTETS = 255
@@ -91,9 +91,14 @@ def transaction(state: State, index: int) -> Transaction | None:
 
 
 def with_intent(state: State, intent: Intent, now: Now, by: str) -> State:
-    """The state with another committed intent; the same state if nothing differs."""
+    """The state with another committed intent; the same state if nothing differs.
+
+    Probes measure and configure nothing: they do not count as a change of the configuration.
+    """
     if intent == state.intent:
         return state
+    if {**intent, PROBE: None} == {**state.intent, PROBE: None}:
+        return replace(state, intent=intent)
     return replace(
         state,
         intent=intent,

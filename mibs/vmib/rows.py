@@ -446,6 +446,7 @@ class Probe:
     rtt_threshold: int = 0
     loss_threshold: int = 0
     storage_type: StorageType = StorageType.nonVolatile
+    lifetime: int = 0
 
 
 class TxnKey(NamedTuple):
