@@ -170,7 +170,7 @@ def _echo(question: Question, signature: Signature, probe: int, number: int) -> 
     source, target = question.dest.packed, question.machine.packed
     version = question.dest.version
     head = (_ECHO_REQUEST[version], 0, 0, signature.identifier, number & 0xFFFF)
-    message = _ECHO.pack(*head) + _DATA.pack(signature.token, probe, number & 0xFFFFFFFF)
+    message = _ECHO.pack(*head) + _DATA.pack(signature.token, probe, number)
     if version == 6:
         message = _checked6(source, target, message)
         return _ethernet(question, _IP6) + _ipv6(source, target, message, _TTL)

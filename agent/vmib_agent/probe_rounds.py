@@ -15,6 +15,8 @@ GAP = 0.1
 PATIENCE = 5.0
 """Seconds at most until an unanswered packet counts as lost."""
 MILLION = 1_000_000
+NUMBERS = 2**32
+"""How many numbers packets have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ class Course:
         """When there is something to do next."""
         if self._left and not (self._one_by_one and self._underway):
             return self._next
-        return next(iter(self._underway.values()), (self._next, 0))[0]
+        return next(iter(self._underway.values()), (self._begin, 0))[0]
 
     def settle(self, now: float) -> Summary | None:
         """Give up what is out of patience; the summary of the round where that ends it."""
@@ -121,13 +123,13 @@ class Course:
     def sent(self, now: float, stamp: int) -> None:
         """The packet with the number `number` has been handed over, at `stamp`."""
         self._underway[self.number] = now + self._patience, stamp
-        self.number += 1
+        self.number = (self.number + 1) % NUMBERS
         self._left -= 1
         self._next += self._gap
 
     def refused(self) -> None:
         """The packet sent last was refused by a queue: it is lost."""
-        self._underway.pop(self.number - 1)
+        self._underway.popitem()
 
     def answered(self, number: int | None, stamp: int, now: float) -> bool:
         """Take an answer to a packet, None for the only one underway; whether it was waited for."""

@@ -19,11 +19,10 @@ from vmib.smi import IpAddress
 
 from .inventory import Rows
 from .probe_packets import Answer
-from .probe_rounds import Alarm, Course, Summary, judged
+from .probe_rounds import NUMBERS, Alarm, Course, Summary, judged
 from .probe_ways import Way
 from .state import Key
 
-COUNTER32 = 2**32
 FIRST_WITHIN = 1.0
 """Seconds within which the first rounds begin."""
 
@@ -146,17 +145,15 @@ class Probing:
         probe.row = row
         if is_same:
             return
-        probe.way, probe.failure, first = way, "", 0
-        if probe.course is not None:
-            first = probe.course.number
-            probe.course, probe.entry = None, 0
+        probe.way, probe.failure = way, ""
+        probe.course, probe.entry = None, 0
         if isinstance(way, Way):
             begin = now + crc32(repr(key).encode()) / 2**32 * FIRST_WITHIN
-            self._begin(probe, way, begin, first)
+            self._begin(probe, way, begin)
 
-    def _begin(self, probe: Probe, way: Way, begin: float, first: int) -> None:
+    def _begin(self, probe: Probe, way: Way, begin: float) -> None:
         pace = probe.row.interval, probe.row.count
-        probe.course = Course(*pace, begin, one_by_one=way.one_by_one, first=first)
+        probe.course = Course(*pace, begin, one_by_one=way.one_by_one, first=probe.sent)
         self._push(probe, probe.course)
 
     def _push(self, probe: Probe, course: Course) -> None:
@@ -191,7 +188,7 @@ class Probing:
     def sent(self, packet: Packet, now: float, stamp: int) -> None:
         """A packet has been handed over."""
         packet.course.sent(now, stamp)
-        packet.probe.sent = (packet.probe.sent + 1) % COUNTER32
+        packet.probe.sent = (packet.probe.sent + 1) % NUMBERS
         packet.probe.failure = ""
         self._push(packet.probe, packet.course)
 
@@ -203,7 +200,7 @@ class Probing:
     def failed(self, packet: Packet, reason: str, retry: float) -> None:
         """The system takes no packets of a probe; it begins anew at `retry`."""
         packet.probe.failure = reason
-        self._begin(packet.probe, packet.way, retry, packet.course.number)
+        self._begin(packet.probe, packet.way, retry)
 
     def answered(self, answer: Answer, stamp: int, now: float) -> None:
         """Take an answer that the kernel has stamped."""
@@ -221,7 +218,7 @@ class Probing:
     def _count(self, probe: Probe, number: int | None, stamp: int, now: float) -> None:
         course = probe.course
         if course is not None and course.answered(number, stamp, now):
-            probe.received = (probe.received + 1) % COUNTER32
+            probe.received = (probe.received + 1) % NUMBERS
             self._push(probe, course)
 
     def _end_round(self, probe: Probe, found: Summary, wall: float) -> None:

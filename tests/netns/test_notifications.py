@@ -143,6 +143,23 @@ def test_a_row_that_fails_when_its_machine_comes(told: Told) -> None:
     told.host.set(f"vmibRouteRowStatus.{LOST_ROUTE}", "i", "destroy")
 
 
+def test_a_probe_that_exceeds_its_threshold_and_does_not_any_more(told: Told) -> None:
+    name, threshold = "vmibProbeThresholdChange", f"vmibProbeRttThreshold.{ADDRESS}"
+    told.host.set(
+        f"vmibProbeInterval.{ADDRESS}", "u", "1", threshold, "u", "1",
+        f"vmibProbeRowStatus.{ADDRESS}", "i", "createAndGo",
+    )  # fmt: skip
+    assert told.is_told(name)
+    assert 'STRING: "m1"' in told.line(name)
+    assert told.host.value(f"vmibProbeThreshold.{ADDRESS}") == "exceeded"
+    assert not wait_for(lambda: any(told.count(name, way) > 1 for way in WAYS), 2.5)
+    told.forget()
+    told.host.set(threshold, "u", "1000000")
+    assert told.is_told(name)
+    assert told.host.value(f"vmibProbeThreshold.{ADDRESS}") == "normal"
+    told.host.set(f"vmibProbeRowStatus.{ADDRESS}", "i", "destroy")
+
+
 def test_informs_are_acknowledged_and_do_not_come_twice(told: Told) -> None:
     told.host.set("vmibTxnRowStatus.6", "i", "createAndGo")
     told.host.set("vmibTxnRowStatus.6", "i", "destroy")

@@ -155,7 +155,8 @@ def test_a_link_is_measured_by_its_destination_alone(site: Site) -> None:
 
 
 def test_what_a_machine_does_not_answer_is_lost(site: Site) -> None:
-    every_other = ("-p", "icmp", "-m", "statistic", "--mode", "nth", "--every", "2", "-j", "DROP")
+    nth = ("statistic", "--mode", "nth", "--every", "2", "--packet", "0")
+    every_other = ("-p", "icmp", "-m", *nth, "-j", "DROP")
     own, other = (probe(site, 3, address, Count=10) for address in ("10.0.0.3", "10.0.0.2"))
     site.in_machine(3, "iptables-legacy", "-A", "INPUT", *every_other)
     try:
@@ -248,7 +249,7 @@ def test_a_probe_ends_by_itself(site: Site) -> None:
     generation = site.value("vmibTxnGeneration.0")
     row = probe(site, 1, "10.0.0.1", Lifetime=3, StorageType="volatile")
     time.sleep(2)
-    site.set(f"vmibProbeLifetime.{row}", "u", "3")
+    site.set(f"vmibProbeLifetime.{row}", "u", "4")
     time.sleep(2)
     assert number(site, "Interval", row) == 1
     assert eventually(lambda: "No Such Instance" in site.value(f"vmibProbeInterval.{row}"))
