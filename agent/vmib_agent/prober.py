@@ -156,8 +156,9 @@ class Prober:
             self._sender.setblocking(False)
             with suppress(PermissionError):  # what waits in slow queues counts
                 self._sender.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _SEND_BUFFER)
-            _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+            with suppress(OSError, ValueError):  # a socket for each interface
+                _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+                resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         return self._sender
 
     def _listen(self, vif: VifKey, way: Way) -> None:
