@@ -362,7 +362,7 @@ _COMMANDS: tuple[_Entry, ...] = (
         "graph",
         commands.graph,
         "Draw the virtual network, coloured by the state that agents report.",
-        "Machines of hosts whose agents cannot be asked are drawn as failed.",
+        "Machines of hosts whose agents cannot be asked are marked with a question mark.",
         (_real, _virtual, _output, _graph, _agents),
     ),
     (

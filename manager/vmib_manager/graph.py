@@ -30,6 +30,7 @@ _DOT_COLOURS = {
     NodeState.WAITING: "gray60",
     NodeState.DRIFTED: "darkorange",
     NodeState.FAILED: "red",
+    NodeState.SILENT: "mediumvioletred",
 }
 
 

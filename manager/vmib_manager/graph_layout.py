@@ -15,7 +15,10 @@ from .graph_model import Graph, GraphLink, GraphSite
 MARGIN = 28
 CHIP_HEIGHT = 40
 CHIP_TEXT = 20
-LABEL_HEIGHT = 22
+LABEL_HEIGHT, LABEL_LINE = 22, 15
+"""The height of a label with one line, and of every other line."""
+PASSING = "→ 12.3Mbit  ← 12.3Mbit"
+"""As wide as what passes a link gets: its label stays where it is when that changes."""
 CHARACTER, SMALL_CHARACTER = 8.0, 6.8
 """The width of a character of machine names, and of everything smaller, in a wide typeface."""
 
@@ -23,7 +26,7 @@ _GAP = 10
 _HEAD, _CARD_TITLE, _LEGEND_LINE = 72, 34, 24
 _LEAST_CARD, _LEAST_WIDTH, _LEAST_CHIP = 220, 480, 128
 _ROUTER = 88
-_BAND_WITH_ROUTERS, _BAND_OF_DETOURS, _BAND = 190, 60, 96
+_BAND_WITH_ROUTERS, _BAND_OF_DETOURS, _BAND_OF_PASSING, _BAND = 190, 60, 60, 96
 _DROP = 52
 _SAMPLES = 40
 _PLACES = sorted((step / 20 for step in range(2, 19)), key=lambda place: abs(place - 0.5))
@@ -103,7 +106,8 @@ def layout(graph: Graph, legend: Sequence[str]) -> Layout:
     upper, lower = graph.sites[:half], graph.sites[half:]
     wanted = Layout()
     title = 2 * MARGIN + 12 * len(graph.title)
-    wanted.width = max(_row_width(upper, chip), _row_width(lower, chip), title, _LEAST_WIDTH)
+    rows = _row_width(upper, chip), _row_width(lower, chip), _routers_width(graph)
+    wanted.width = max(*rows, title, _LEAST_WIDTH)
 
     tallest = max((_card_size(site, chip)[1] for site in upper), default=0.0)
     _place_row(wanted, upper, chip, _HEAD + tallest, above=True)
@@ -146,6 +150,16 @@ def _row_width(sites: Sequence[GraphSite], chip: float) -> float:
     return sum(_card_size(site, chip)[0] + MARGIN for site in sites) + MARGIN
 
 
+def _routers_width(graph: Graph) -> float:
+    """Room for the routers and the labels between them."""
+    between = [
+        _label_size(link)[0] + 2 * _GAP
+        for link in graph.links
+        if link.a in graph.routers and link.b in graph.routers
+    ]
+    return (len(graph.routers) + 1) * (_ROUTER + max(between, default=0.0))
+
+
 def _place_row(
     wanted: Layout, sites: Sequence[GraphSite], chip: float, edge: float, *, above: bool
 ) -> None:
@@ -181,10 +195,11 @@ def _place_chips(wanted: Layout, site: GraphSite, chip: float, card: Box, *, abo
 
 def _band(graph: Graph) -> float:
     """The room between the rows, or below the only row."""
+    more = _BAND_OF_PASSING * any(link.forth for link in graph.links)
     if graph.routers:
         detours = any(_is_detour(graph.routers, link) for link in graph.links)
-        return _BAND_WITH_ROUTERS + _BAND_OF_DETOURS * detours
-    return _BAND if graph.links or len(graph.sites) > 2 else 0
+        return _BAND_WITH_ROUTERS + _BAND_OF_DETOURS * detours + more
+    return _BAND + more if graph.links or len(graph.sites) > 2 else 0
 
 
 def _is_detour(routers: Sequence[str], link: GraphLink) -> bool:
@@ -203,18 +218,23 @@ def _place_routers(wanted: Layout, routers: Sequence[str], y: float) -> None:
 def _place_links(wanted: Layout, graph: Graph) -> None:
     places = wanted.chips | wanted.routers
     taken = [*places.values(), *wanted.titles.values()]
-    for link in graph.links:
-        curve = _curve(wanted, graph, link)
-        label = None
+    wanted.curves = [_curve(wanted, graph, link) for link in graph.links]
+    wanted.labels = [None] * len(graph.links)
+
+    def freedom(number: int) -> bool:
+        link = graph.links[number]
+        return link.a not in wanted.routers or link.b not in wanted.routers
+
+    for number in sorted(range(len(graph.links)), key=freedom):
+        link = graph.links[number]
         if link.label:
             ends = places[link.a], places[link.b]
             label = min(
-                _label_places(curve, ends, len(link.label)),
+                _label_places(wanted.curves[number], ends, link),
                 key=lambda place: sum(map(place.overlap, taken)),
             )
             taken.append(label)
-        wanted.curves.append(curve)
-        wanted.labels.append(label)
+            wanted.labels[number] = label
 
 
 def _curve(wanted: Layout, graph: Graph, link: GraphLink) -> Curve:
@@ -235,14 +255,21 @@ def _curve(wanted: Layout, graph: Graph, link: GraphLink) -> Curve:
     return Curve(((ax, ay), (ax, turn), (bx, turn), (bx, by)))
 
 
-def _label_places(curve: Curve, ends: tuple[Box, Box], characters: int) -> Iterator[Box]:
+def _label_size(link: GraphLink) -> Point:
+    characters, height = len(link.label), LABEL_HEIGHT
+    if link.forth:
+        characters, height = max(characters, len(PASSING)), LABEL_HEIGHT + LABEL_LINE
+    return SMALL_CHARACTER * characters + 18, height
+
+
+def _label_places(curve: Curve, ends: tuple[Box, Box], link: GraphLink) -> Iterator[Box]:
     """Places for a label on the part of a curve that is outside of its ends."""
     steps = [step / _SAMPLES for step in range(_SAMPLES + 1)]
     seen = [t for t in steps if not any(end.holds(curve.at(t)) for end in ends)] or [0.5]
-    width = SMALL_CHARACTER * characters + 18
+    width, height = _label_size(link)
     for place in _PLACES:
         x, y = curve.at(seen[0] + (seen[-1] - seen[0]) * place)
-        yield Box(x - width / 2, y - LABEL_HEIGHT / 2, width, LABEL_HEIGHT)
+        yield Box(x - width / 2, y - height / 2, width, height)
 
 
 def _place_legend(wanted: Layout, words: Iterable[str], y: float) -> None:

@@ -16,11 +16,15 @@ class NodeState(Enum):
     WAITING = "waiting"
     DRIFTED = "drifted"
     FAILED = "failed"
+    SILENT = "silent"
 
     @property
     def words(self) -> str:
         """The state as people read it."""
-        return "in sync" if self is NodeState.IN_SYNC else self.value
+        return _WORDS.get(self, self.value)
+
+
+_WORDS = {NodeState.IN_SYNC: "in sync", NodeState.SILENT: "no answer"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +49,17 @@ class GraphSite:
 
 @dataclass(frozen=True, slots=True)
 class GraphLink:
-    """A link between two machines, two routers, or one of each; the label says what it does."""
+    """A link between two machines, two routers, or one of each.
+
+    The label says what it does, `forth` and `back` what passes it now, where that is known.
+    """
 
     a: str
     b: str
     label: str
     state: NodeState = NodeState.PLANNED
+    forth: str = ""
+    back: str = ""
 
 
 @dataclass(frozen=True, slots=True)

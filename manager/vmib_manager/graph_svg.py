@@ -9,7 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from html import escape
 
-from .graph_layout import CHIP_TEXT, MARGIN, Box, Curve, Layout, layout, site_title
+from .graph_layout import (
+    CHIP_TEXT,
+    LABEL_HEIGHT,
+    LABEL_LINE,
+    MARGIN,
+    Box,
+    Curve,
+    Layout,
+    layout,
+    site_title,
+)
 from .graph_model import Graph, GraphLink, GraphMachine, GraphSite, NodeState
 
 _HOST_COLOURS = (
@@ -32,14 +42,26 @@ svg { font: 13px system-ui, 'DejaVu Sans', sans-serif; }
 .router { fill: #ffffff; stroke: #1d2127; stroke-width: 2; }
 .label { fill: #ffffff; stroke: #c9ccd1; } .does { font-size: 12px; }
 .planned { stroke: #6b7480; } .inSync { stroke: #23834a; } .waiting { stroke: #9aa2ad; }
-.drifted { stroke: #c26a00; } .failed { stroke: #c4262e; }
-.waiting, .planned { stroke-dasharray: 5 3; }
+.drifted { stroke: #c26a00; } .failed { stroke: #c4262e; } .silent { stroke: #8a3ffc; }
+.waiting, .planned { stroke-dasharray: 5 3; } .silent { stroke-dasharray: 2 3; }
+.mark circle { stroke: none; } .mark text { fill: #ffffff; font-size: 12px; font-weight: 700; }
+.mark .drifted { fill: #9a5200; } .mark .failed { fill: #b3202a; } .mark .silent { fill: #6929c4; }
+.mark .waiting { fill: #5a626d; }
 @media (prefers-color-scheme: dark) {
 .ground { fill: #15181c; } .card, .chip, .router, .label { fill: #1e2228; }
 .card, .label { stroke: #3d444d; } text { fill: #e8eaed; } .quiet { fill: #a3abb6; }
 .router { stroke: #e8eaed; } .planned { stroke: #98a1ad; } .inSync { stroke: #4cc27c; }
-.waiting { stroke: #6d7683; } .drifted { stroke: #f0a040; } .failed { stroke: #ff6b6b; } }
+.waiting { stroke: #6d7683; } .drifted { stroke: #f0a040; } .failed { stroke: #ff6b6b; }
+.silent { stroke: #be95ff; } }
 """
+
+_MARKS = {
+    NodeState.WAITING: "…",
+    NodeState.DRIFTED: "!",
+    NodeState.FAILED: "×",  # noqa: RUF001
+    NodeState.SILENT: "?",
+}
+"""States are told by more than colours."""
 
 
 def svg(graph: Graph) -> str:
@@ -78,9 +100,9 @@ def _document(graph: Graph, places: Layout, states: list[NodeState]) -> Iterator
             yield _chip(machine, places.chips[machine.name], colours[machine.host])
     for router in graph.routers:
         yield _router(router, places.routers[router])
-    for link, label in zip(graph.links, places.labels, strict=True):
+    for link, label, curve in zip(graph.links, places.labels, places.curves, strict=True):
         if label is not None:
-            yield _label(link, label)
+            yield from _label(link, label, curve)
     yield from _legend(places, colours, states)
 
 
@@ -106,7 +128,18 @@ def _chip(machine: GraphMachine, box: Box, colour: str) -> str:
         f'<rect x="{box.x + 7:.1f}" y="{box.y + 8:.1f}" width="6" height="{box.height - 16}" '
         f'rx="3" fill="{colour}"/>'
         f'<text x="{x:.1f}" y="{box.y + 17:.1f}">{escape(machine.name)}</text>'
-        f'<text class="quiet" x="{x:.1f}" y="{box.y + 32:.1f}">{escape(machine.address)}</text></g>'
+        f'<text class="quiet" x="{x:.1f}" y="{box.y + 32:.1f}">{escape(machine.address)}</text>'
+        f"{_mark(machine.state, box.x + box.width - 4, box.y + 4)}</g>"
+    )
+
+
+def _mark(state: NodeState, x: float, y: float) -> str:
+    """A sign of a state that is to be noticed."""
+    if state not in _MARKS:
+        return ""
+    return (
+        f'<g class="mark"><circle class="{state.value}" cx="{x:.1f}" cy="{y:.1f}" r="8"/>'
+        f'<text x="{x:.1f}" y="{y + 4:.1f}" text-anchor="middle">{_MARKS[state]}</text></g>'
     )
 
 
@@ -122,19 +155,37 @@ def _router(name: str, box: Box) -> str:
 def _line(link: GraphLink, curve: Curve) -> str:
     start, *others = (f"{x:.1f} {y:.1f}" for x, y in curve.points)
     hint = f"{link.a} - {link.b}: {link.label}, {link.state.words}"
+    if link.forth:
+        hint += f"; {link.a} to {link.b} {link.forth}, back {link.back}"
     return (
         f'<path class="link {link.state.value}" d="M {start} C {" ".join(others)}">'
         f"<title>{escape(hint)}</title></path>"
     )
 
 
-def _label(link: GraphLink, box: Box) -> str:
-    x, y = box.middle
-    return (
+def _label(link: GraphLink, box: Box, curve: Curve) -> Iterator[str]:
+    x = box.x + box.width / 2
+    yield (
         f'<rect class="label" x="{box.x:.1f}" y="{box.y:.1f}" width="{box.width:.1f}" '
-        f'height="{box.height}" rx="{box.height / 2}"/><text class="does" x="{x:.1f}" '
-        f'y="{y + 4:.1f}" text-anchor="middle">{escape(link.label)}</text>'
+        f'height="{box.height}" rx="{LABEL_HEIGHT / 2}"/><text class="does" x="{x:.1f}" '
+        f'y="{box.y + LABEL_HEIGHT / 2 + 4:.1f}" text-anchor="middle">{escape(link.label)}</text>'
     )
+    if link.forth:
+        yield (
+            f'<text class="quiet" x="{x:.1f}" y="{box.y + LABEL_HEIGHT + LABEL_LINE / 2 + 1:.1f}" '
+            f'text-anchor="middle">{escape(_passing(link, curve))}</text>'
+        )
+    yield _mark(link.state, box.x + 6, box.y + 2)
+
+
+def _passing(link: GraphLink, curve: Curve) -> str:
+    """What passes a link, with arrows as it lies in the picture: right or down comes first."""
+    (ax, ay), *_, (bx, by) = curve.points
+    right, left = ("→", "←") if abs(bx - ax) >= abs(by - ay) else ("↓", "↑")
+    first, second = link.forth, link.back
+    if (bx - ax if right == "→" else by - ay) < 0:
+        first, second = second, first
+    return f"{right} {first}  {left} {second}"
 
 
 def _legend(places: Layout, colours: Mapping[str, str], states: list[NodeState]) -> Iterator[str]:
@@ -147,6 +198,6 @@ def _legend(places: Layout, colours: Mapping[str, str], states: list[NodeState])
     for state, (x, y) in zip(states, of_states, strict=True):
         yield (
             f'<rect x="{x:.1f}" y="{y - 10:.1f}" width="20" height="13" rx="4" '
-            f'class="chip {state.value}"/>'
+            f'class="chip {state.value}"/>{_mark(state, x + 10, y - 3.5)}'
             f'<text class="quiet" x="{x + 26:.1f}" y="{y:.1f}">{state.words}</text>'
         )

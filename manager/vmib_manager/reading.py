@@ -7,7 +7,7 @@ not already know.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from vmib import canonical, objects, rows
@@ -92,7 +92,12 @@ async def read_names(agent: Agent) -> Names:
         _column(column, found) for column, found in zip(_NAME_COLUMNS, walked, strict=True)
     )
     vms = {
-        suffix[0]: SeenVm(uuid[suffix], name[suffix], found is not rows.VmPresence.absent)
+        suffix[0]: SeenVm(
+            uuid[suffix],
+            name[suffix],
+            present=found is not rows.VmPresence.absent,
+            running=found is rows.VmPresence.running,
+        )
         for suffix, found in presence.items()
         if suffix in uuid and suffix in name
     }
@@ -143,9 +148,15 @@ def _rows_of(
         yield key_type(*table.decode_index(suffix)), make(**fields)
 
 
-async def read_oper(agent: Agent, table: Table) -> dict[Key, dict[str, Any]]:
-    """The read-only columns of a table: key -> field -> value."""
-    columns = [c for c in table.columns if c.access.readable and not c.access.writable]
+async def read_oper(
+    agent: Agent, table: Table, fields: Collection[str] | None = None
+) -> dict[Key, dict[str, Any]]:
+    """The read-only columns of a table, or those of these fields: key -> field -> value."""
+    columns = [
+        c
+        for c in table.columns
+        if c.access.readable and not c.access.writable and (fields is None or c.field in fields)
+    ]
     walked = await agent.walk(*(column.oid for column in columns))
     index = TABLES[table.augments] if table.augments else table
     found: dict[Oid, dict[str, Any]] = {}

@@ -64,6 +64,7 @@ class SeenVm:
     uuid: str
     name: str
     present: bool
+    running: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from .reading import (
     read_rows,
     read_scalars,
 )
-from .seen import LABELLED, Key, Names, Scalars, labels_of
+from .seen import LABELLED, Key, Names, OutOfSync, Scalars, labels_of
 from .transaction import TxnView, view
 
 READ_BACK = ("rate", "delay", "jitter", "loss", "duplicate", "corrupt", "reorder")
@@ -80,7 +80,8 @@ async def host_status(host: str, agent: Agent) -> HostStatus:
     transaction = await view(agent, scalars.transaction) if scalars.transaction else None
     found: tuple[Deviation, ...] = ()
     if scalars.out_of_sync:
-        found = tuple(await _unsynced(agent, await _describer(agent, names)))
+        unsynced = await read_out_of_sync(agent)
+        found = tuple(unsynced_rows(unsynced, await _describer(agent, names)))
     return HostStatus(
         host=host,
         scalars=scalars,
@@ -108,16 +109,23 @@ async def deviations(agent: Agent) -> list[Deviation]:
             continue
         actual = await read_oper(agent, oper)
         for key, row in there[table.name].items():
-            if key in actual and actual[key]["sync"] in _COMPARABLE:
-                values += _differences(table, key, row, actual[key], describer)
+            if key in actual:
+                values += differences(table, key, row, actual[key], describer)
+    return without_repeats(unsynced_rows(await read_out_of_sync(agent), describer), values)
+
+
+def without_repeats(unsynced: list[Deviation], values: list[Deviation]) -> list[Deviation]:
+    """Rows with values that read back differently are there once for each of these alone."""
     told = {(found.row.table, found.row.key) for found in values}
-    unsynced = await _unsynced(agent, describer)
     return [found for found in unsynced if (found.row.table, found.row.key) not in told] + values
 
 
-def _differences(
+def differences(
     table: Table, key: Key, row: Any, actual: Mapping[str, Any], describer: Describer
 ) -> Iterator[Deviation]:
+    """The values of a row that the kernel has otherwise; `actual` is what its agent reads back."""
+    if actual["sync"] not in _COMPARABLE:
+        return
     for name in READ_BACK:
         configured = getattr(row, name)
         if configured != actual[name]:
@@ -132,14 +140,15 @@ def _differences(
             )
 
 
-async def _unsynced(agent: Agent, describer: Describer) -> list[Deviation]:
+def unsynced_rows(found: Iterable[OutOfSync], describer: Describer) -> list[Deviation]:
+    """Rows that are not in sync, each as a whole."""
     return [
         Deviation(
             Row(row.table, row.key, describer.subject(TABLES[row.table], row.key)),
             row.sync,
             row.last_error,
         )
-        for row in await read_out_of_sync(agent)
+        for row in found
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vmib import rows, units
@@ -13,9 +13,11 @@ from .graph import Graph, GraphLink, GraphMachine, GraphSite, NodeState
 from .model import Attachment, Link, Model, Site
 from .paths import PairPath, collapse
 from .reading import read_names, read_out_of_sync
+from .seen import Names, OutOfSync
 
 _WORST = (
     NodeState.FAILED,
+    NodeState.SILENT,
     NodeState.DRIFTED,
     NodeState.WAITING,
     NodeState.PLANNED,
@@ -44,10 +46,16 @@ class HostStates:
 
 async def states(agent: Agent) -> HostStates:
     """What an agent reports of its machines and links (a link by machine and destination)."""
-    names = await read_names(agent)
-    of_machines: dict[str, list[NodeState]] = {}
+    return host_states(await read_names(agent), await read_out_of_sync(agent))
+
+
+def host_states(names: Names, unsynced: Iterable[OutOfSync]) -> HostStates:
+    """Machines that do not run are waiting; the rest has the worst state of its rows."""
+    of_machines = {
+        vm.name: [NodeState.WAITING] for vm in names.vms.values() if vm.present and not vm.running
+    }
     of_links: dict[tuple[str, str], NodeState] = {}
-    for row in await read_out_of_sync(agent):
+    for row in unsynced:
         state = _OF_SYNC[row.sync]
         if row.table in ("vmibDomainTable", "vmibSwitchTable", "vmibFilterTable"):
             continue
@@ -74,21 +82,31 @@ def graph(
     model: Model,
     found: Mapping[str, HostStates] | None = None,
     unreachable: Mapping[str, str] | None = None,
+    *,
+    pairs: Iterable[PairPath] | None = None,
+    passing: Sequence[tuple[str, str]] | None = None,
 ) -> Graph:
-    """The picture; without `found` everything is planned. Hosts that are missing are failed.
+    """The picture; without `found` everything is planned.
 
-    `unreachable` says of hosts why their agents could not be asked.
+    `unreachable` says of hosts why their agents could not be asked, and `passing` of each link
+    what passes it now, there and back. `pairs` saves work where the caller has called
+    `paths.collapse` before.
     """
     sites = tuple(_site(model, site, found) for site in model.virtual.sites)
-    of_links = {} if found is None else _link_states(collapse(model), found)
+    of_links: Mapping[Link, NodeState] = {}
+    if found is not None:
+        of_links = _link_states(collapse(model) if pairs is None else pairs, found)
+    if passing is None:
+        passing = [("", "")] * len(model.virtual.links)
     links = tuple(
         GraphLink(
             link.a.name,
             link.b.name,
             label(link),
             NodeState.PLANNED if found is None else of_links.get(link, NodeState.IN_SYNC),
+            *now,
         )
-        for link in model.virtual.links
+        for link, now in zip(model.virtual.links, passing, strict=True)
     )
     title = f"{model.virtual.file.rsplit('/', 1)[-1]} on {model.real.file.rsplit('/', 1)[-1]}"
     routers = tuple(router.id for router in model.virtual.routers)
@@ -120,7 +138,9 @@ def _attachments(model: Model, site: Site) -> Iterable[Attachment]:
 
 
 def _state(machine: str, found: HostStates | None) -> NodeState:
-    if found is None or machine not in found.machines:
+    if found is None:
+        return NodeState.SILENT
+    if machine not in found.machines:
         return NodeState.FAILED
     return found.rows.get(machine, NodeState.IN_SYNC)
 
@@ -133,7 +153,7 @@ def _link_states(
     for pair in pairs:
         host = found.get(pair.a.machine.host)
         for address in pair.a.addresses_towards(pair.b):
-            state = NodeState.FAILED
+            state = NodeState.SILENT
             if host is not None:
                 key = (pair.a.member.machine, str(address))
                 state = host.links.get(key, NodeState.IN_SYNC)
@@ -149,12 +169,22 @@ def label(link: Link) -> str:
 
 
 def impairment_label(impairment: Impairment) -> str:
-    """Rate, delay and loss in a few words."""
+    """What an impairment does, in a few words."""
     parts = []
     if impairment.rate:
         parts.append(units.format_rate(impairment.rate))
-    if impairment.delay:
-        parts.append(units.format_time(impairment.delay))
-    if impairment.loss:
-        parts.append(f"{units.format_probability(impairment.loss)} loss")
+    if impairment.delay or impairment.jitter:
+        jitter = f"±{units.format_time(impairment.jitter)}" if impairment.jitter else ""
+        parts.append(units.format_time(impairment.delay) + jitter)
+    for name, word in _PROBABILITIES.items():
+        if probability := getattr(impairment, name):
+            parts.append(f"{units.format_probability(probability)} {word}")
     return " ".join(parts) or "unlimited"
+
+
+_PROBABILITIES = {
+    "loss": "loss",
+    "duplicate": "twice",
+    "corrupt": "corrupt",
+    "reorder": "reordered",
+}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import combinations
 from xml.etree import ElementTree
 
@@ -67,7 +68,17 @@ DIRECT = Graph(
         GraphLink("m2-0", "m2-1", ""),
     ),
 )
-PICTURES = {graph.title: graph for graph in (STAR, RING, DIRECT)}
+BUSY = tuple(
+    replace(
+        graph,
+        title=f"{graph.title}, busy",
+        links=tuple(
+            replace(link, forth="12.3Mbit" if link.label else "", back="0") for link in graph.links
+        ),
+    )
+    for graph in (STAR, RING, DIRECT)
+)
+PICTURES = {graph.title: graph for graph in (STAR, RING, DIRECT, *BUSY)}
 
 
 def everything(places: Layout) -> list[Box]:
@@ -142,6 +153,37 @@ def test_the_legend_has_the_states_that_occur_and_no_others() -> None:
     texts = {element.text for element in document.iter(f"{SVG}text")}
     assert {"planned", "failed"} <= texts
     assert not {"in sync", "waiting", "drifted"} & texts
+
+
+def test_what_passes_a_link_is_told_with_arrows_as_the_link_lies() -> None:
+    def shown(a: str, b: str) -> str:
+        link = GraphLink(a, b, "1Mbit", forth="1kbit", back="2kbit")
+        document = ElementTree.fromstring(svg(replace(DIRECT, links=(link,))))
+        texts = ["".join(element.itertext()) for element in document.iter(f"{SVG}text")]
+        return next(text for text in texts if "kbit" in text)
+
+    assert shown("m1-0", "m2-0") == "→ 1kbit  ← 2kbit"
+    assert shown("m2-0", "m1-0") == "→ 2kbit  ← 1kbit"
+    router = GraphLink("m1-0", "core", "1Mbit", forth="1kbit", back="2kbit")
+    above = Graph("above", (site(1, 1),), ("core",), (router,))
+    assert "↓ 1kbit  ↑ 2kbit" in svg(above)
+
+
+def test_a_label_stays_where_it_is_when_what_passes_changes() -> None:
+    slow, fast = (
+        replace(BUSY[0], links=tuple(replace(link, forth=rate) for link in BUSY[0].links))
+        for rate in ("0", "999Mbit")
+    )
+    assert layout(slow, []).labels == layout(fast, []).labels
+
+
+def test_states_that_are_to_be_noticed_have_a_sign_and_not_only_a_colour() -> None:
+    for state, sign in (("DRIFTED", "!"), ("FAILED", "×"), ("SILENT", "?"), ("WAITING", "…")):  # noqa: RUF001
+        members = (GraphMachine("m", "host1", state=NodeState[state]),)
+        graph = Graph("one", (GraphSite("site", "", members),), (), ())
+        document = ElementTree.fromstring(svg(graph))
+        texts = [element.text for element in document.iter(f"{SVG}text")]
+        assert texts.count(sign) == 2  # at the machine and in the legend
 
 
 def test_the_svg_follows_a_dark_theme() -> None:

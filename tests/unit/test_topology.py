@@ -7,7 +7,8 @@ from xml.etree import ElementTree
 
 from vmib_manager.graph import Graph, NodeState, dot, svg
 from vmib_manager.model import Model
-from vmib_manager.topology import HostStates, graph, label, worst
+from vmib_manager.seen import Names, SeenVm
+from vmib_manager.topology import HostStates, graph, host_states, label, worst
 
 from .descriptions import described, model_of, real_xml
 
@@ -85,12 +86,28 @@ def test_a_link_has_the_worst_state_of_the_paths_through_it() -> None:
     }
 
 
-def test_machines_and_links_of_a_host_that_is_not_there_have_failed() -> None:
+def test_what_a_host_has_that_does_not_answer_is_told_apart_from_what_failed() -> None:
     found = graph(MODEL, {"host1": WELL["host1"]}, {"host2": "no answer"})
-    assert machine_states(found)["c"] is NodeState.FAILED
+    assert machine_states(found)["c"] is NodeState.SILENT
     assert machine_states(found)["a"] is NodeState.IN_SYNC
-    assert set(link_states(found).values()) == {NodeState.FAILED}
+    assert set(link_states(found).values()) == {NodeState.SILENT}
     assert found.unreachable == {"host2": "no answer"}
+
+
+def test_a_machine_that_does_not_run_waits() -> None:
+    vms = {1: SeenVm("", "a", present=True, running=False), 2: SeenVm("", "b", present=True)}
+    found = graph(MODEL, WELL | {"host1": host_states(Names(vms), [])})
+    assert machine_states(found)["a"] is NodeState.WAITING
+    assert machine_states(found)["b"] is NodeState.IN_SYNC
+
+
+def test_a_label_has_everything_that_a_link_does() -> None:
+    (link,) = model_of(
+        "a b",
+        '<link a="a" b="b" rate="1Mbit" delay="20ms" jitter="2ms" loss="1%" duplicate="2%" '
+        'corrupt="3%" reorder="4%"/>',
+    ).virtual.links
+    assert label(link) == "1Mbit 20ms±2ms 1% loss 2% twice 3% corrupt 4% reordered"
 
 
 def test_a_machine_that_its_host_does_not_have_has_failed() -> None:
@@ -127,4 +144,4 @@ def test_the_same_model_is_drawn_for_graphviz_with_a_colour_for_each_state() -> 
     drawn = dot(graph(MODEL, {"host1": WELL["host1"]}))
     assert '"a" -- "core"' in drawn
     assert re.search(r'"a" \[.*forestgreen', drawn)
-    assert re.search(r'"c" \[.*red', drawn)
+    assert re.search(r'"c" \[.*mediumvioletred', drawn)

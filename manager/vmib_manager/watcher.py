@@ -1,0 +1,121 @@
+"""Watching a network: every host is asked again and again, once for all who look.
+
+Each host is asked on its own, so that one that does not answer holds up no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import NoReturn
+
+from vmib.errors import VmibError
+
+from .client import Agent
+from .compile import HostRows
+from .happenings import Happening, happenings
+from .manager import AsyncManager
+from .model import Model
+from .network_view import NetworkView, Viewer, network_plan
+from .observation import HostView
+from .observe import observe
+from .seen import Tables
+from .status import HostStatus
+
+HISTORY = 200
+"""Happenings that are kept."""
+
+_TOGETHER = 0.2
+"""Seconds in which hosts that answer get into one view, at most; a part of a short interval."""
+
+_LEAST_PAUSE = 0.1
+"""Seconds between two readings of a host that is slower than the interval."""
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Watcher:
+    """Watches the hosts of a model, which shall have these rows; `interval` is in seconds.
+
+    `run` does it until it is cancelled. Everybody may wait for views with `after`.
+    """
+
+    def __init__(
+        self,
+        manager: AsyncManager,
+        model: Model,
+        wanted: HostRows,
+        interval: float,
+        clock: Callable[[], datetime] = _now,
+    ) -> None:
+        self.interval = interval
+        self._manager = manager
+        self._model = model
+        self._wanted = wanted
+        self._clock = clock
+        self._viewer = Viewer(network_plan(model))
+        self._hosts: dict[str, HostView] = {}
+        self._changed = asyncio.Event()
+        self._news = asyncio.Event()
+        self._view: NetworkView | None = None
+        self._history: deque[Happening] = deque(maxlen=HISTORY)
+
+    @property
+    def history(self) -> Sequence[Happening]:
+        """What has happened, the oldest first."""
+        return tuple(self._history)
+
+    async def after(self, number: int) -> NetworkView:
+        """The latest view, when there is one with a higher number than this (0 for any)."""
+        while self._view is None or self._view.number <= number:
+            await self._news.wait()
+        return self._view
+
+    async def run(self) -> NoReturn:
+        """Watch until cancelled."""
+        machines = {
+            host.id: [machine.name for machine in host.machines] for host in self._model.real.hosts
+        }
+        async with asyncio.TaskGroup() as tasks:
+            for name, agent in self._manager.agents.items():
+                tasks.create_task(self._watch(name, agent, machines[name]))
+            await self._publish()
+        raise AssertionError("tasks that never end")
+
+    async def _watch(self, name: str, agent: Agent, machines: Sequence[str]) -> NoReturn:
+        known: Mapping[bytes, Tables] = {}
+        loop = asyncio.get_running_loop()
+        while True:
+            began = loop.time()
+            try:
+                view = await observe(name, agent, machines, self._wanted[name], known)
+            except VmibError as error:
+                before = self._hosts.get(name, HostView(HostStatus(name)))
+                view = replace(before, status=HostStatus(name, error=str(error)))
+            else:
+                assert view.status.scalars is not None
+                known = {view.status.scalars.digest: view.tables}
+            self._hosts[name] = view
+            self._changed.set()
+            await asyncio.sleep(max(_LEAST_PAUSE, began + self.interval - loop.time()))
+
+    async def _publish(self) -> NoReturn:
+        """Make views of what the hosts answer; the first one when all have been asked."""
+        number = 0
+        while True:
+            await self._changed.wait()
+            await asyncio.sleep(min(_TOGETHER, self.interval / 4))
+            self._changed.clear()
+            if len(self._hosts) < len(self._manager.agents):
+                continue
+            number += 1
+            hosts = {name: self._hosts[name] for name in self._manager.agents}
+            before, self._view = self._view, self._viewer.view(number, self._clock(), hosts)
+            self._history.extend(happenings(before, self._view))
+            news, self._news = self._news, asyncio.Event()
+            news.set()
