@@ -8,14 +8,16 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 from vmib import __version__
 from vmib.errors import VmibError
 
-from . import commands
+from . import commands, live_commands
 from .apply import CONFIRM_TIMEOUT, LEAVE_OPEN_TIMEOUT
+from .argument_types import LOOPBACK, PORT, description, endpoint, seconds, whole_seconds
 from .credentials_file import ENVIRONMENT
 from .exit_status import ExitStatus
 from .graph import FORMATS
@@ -161,30 +163,46 @@ def _agents(made: argparse.ArgumentParser) -> None:
     )
     made.add_argument(
         "--timeout",
-        type=_seconds,
+        type=seconds,
         default=5.0,
         metavar="SECONDS",
         help="for one request with all its retransmissions (default: 5)",
     )
 
 
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= 3600:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to 3600")
-    return value
+def _interval(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
+        "--interval",
+        type=partial(seconds, least=0.5),
+        default=2.0,
+        metavar="SECONDS",
+        help="between two readings of a host (default: 2)",
+    )
 
 
-def _whole_seconds(low: int, high: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not (text.isascii() and text.isdecimal()) or not low <= int(text) <= high:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low} to {high}")
-        return int(text)
+def _lines(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
+        "--json",
+        dest="lines",
+        action="store_true",
+        help="print a line for what happens as a JSON document",
+    )
 
-    return parse
+
+def _listen(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
+        "--listen",
+        type=endpoint,
+        default=(LOOPBACK, PORT),
+        metavar="ADDRESS[:PORT]",
+        help=f"where to serve (default: {LOOPBACK}:{PORT})",
+    )
+    made.add_argument(
+        "--allow-remote",
+        action="store_true",
+        help="take an address for --listen that is no loopback address: everybody who reaches it "
+        "can then read the network, without password or encryption",
+    )
 
 
 def _brief(made: argparse.ArgumentParser) -> None:
@@ -215,24 +233,18 @@ def _confirming(made: argparse.ArgumentParser) -> None:
     )
     made.add_argument(
         "--confirm-timeout",
-        type=_whole_seconds(1, 86400),
+        type=whole_seconds(1, 86400),
         metavar="SECONDS",
         help="after which hosts take back what nobody confirmed "
         f"(default: {CONFIRM_TIMEOUT}, with --no-confirm {LEAVE_OPEN_TIMEOUT})",
     )
     made.add_argument(
         "--description",
-        type=_description,
+        type=description,
         metavar="TEXT",
         default=f"{PROGRAM} {word}",
         help=f"for the history of the agents' transactions (default: {PROGRAM} {word})",
     )
-
-
-def _description(text: str) -> str:
-    if len(text.encode()) > 255:
-        raise argparse.ArgumentTypeError("longer than 255 octets")
-    return text
 
 
 def _output(made: argparse.ArgumentParser) -> None:
@@ -364,6 +376,23 @@ _COMMANDS: tuple[_Entry, ...] = (
         "Draw the virtual network, coloured by the state that agents report.",
         "Machines of hosts whose agents cannot be asked are marked with a question mark.",
         (_real, _virtual, _output, _graph, _agents),
+    ),
+    (
+        "watch",
+        live_commands.watch,
+        "Watch the network in the terminal.",
+        "Configured and measured values, what is wrong, and what happens; drawn anew until q or "
+        "Ctrl-C. Where standard output is no terminal, a line is printed for each thing that "
+        "happens.",
+        (_real, _virtual, _interval, _agents, _lines, _colour),
+    ),
+    (
+        "serve",
+        live_commands.serve,
+        "Serve a page that shows the network, for browsers on this computer.",
+        "What 'vmib watch' shows, and the picture of 'vmib graph', live. The page changes "
+        "nothing. Hosts are asked once, however many look.",
+        (_real, _virtual, _listen, _interval, _agents),
     ),
     (
         "mib-path",

@@ -29,9 +29,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _end_like_an_interrupt(number: signal.Signals) -> None:
-    """Make a signal do what Ctrl-C does: take back what has been done, then end."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+    """Make a signal do what Ctrl-C does: take back what has been done, then end.
+
+    Shells make what scripts run in the background ignore Ctrl-C, and so asyncio. There it has its
+    usual effect, but is held up until the signal comes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def interrupt(*_: object) -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.raise_signal(signal.SIGINT)
+
+    signal.signal(number, interrupt)
 
 
 def _answered(words: Sequence[str]) -> ExitStatus:

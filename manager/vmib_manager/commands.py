@@ -55,10 +55,11 @@ def _manager(options: argparse.Namespace, real: Real) -> Iterator[Manager]:
 
 def check(options: argparse.Namespace) -> ExitStatus:
     """The files alone."""
-    return _say_findings(options, load(options.real, options.virtual))
+    return say_findings(options, load(options.real, options.virtual))
 
 
-def _say_findings(options: argparse.Namespace, model: Model) -> ExitStatus:
+def say_findings(options: argparse.Namespace, model: Model) -> ExitStatus:
+    """Print what checks of the files found."""
     findings = checks.check(model)
     wrong = checks.has_errors(findings)
     lines = list(plan_text.finding_lines(findings, _paint(options)))
@@ -158,7 +159,7 @@ def verify(options: argparse.Namespace) -> ExitStatus:
     """As described, and doing what they are told?"""
     model = load(options.real, options.virtual)
     if checks.has_errors(checks.check(model)):
-        return _say_findings(options, model)
+        return say_findings(options, model)
     with _manager(options, model.real) as manager:
         found = manager.verify(model)
     lines = plan_text.verification_lines(found, _paint(options))

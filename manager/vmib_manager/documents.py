@@ -213,11 +213,12 @@ def status(hosts: Mapping[str, HostStatus]) -> Document:
     """How hosts are."""
     return {
         **_schema("status"),
-        "hosts": {name: _host_status(host) for name, host in hosts.items()},
+        "hosts": {name: host_status(host) for name, host in hosts.items()},
     }
 
 
-def _host_status(host: HostStatus) -> Document:
+def host_status(host: HostStatus) -> Document:
+    """How one host is."""
     if host.scalars is None:
         return {"reachable": False, "error": host.error}
     scalars = host.scalars

@@ -31,6 +31,7 @@ _DOT_COLOURS = {
     NodeState.DRIFTED: "darkorange",
     NodeState.FAILED: "red",
     NodeState.SILENT: "mediumvioletred",
+    NodeState.DIFFERENT: "dodgerblue",
 }
 
 

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from math import dist
 
 from .graph_model import Graph, GraphLink, GraphSite
 
 MARGIN = 28
+HEAD = 72
+"""The room for the title of the picture."""
 CHIP_HEIGHT = 40
 CHIP_TEXT = 20
 LABEL_HEIGHT, LABEL_LINE = 22, 15
@@ -23,7 +26,7 @@ CHARACTER, SMALL_CHARACTER = 8.0, 6.8
 """The width of a character of machine names, and of everything smaller, in a wide typeface."""
 
 _GAP = 10
-_HEAD, _CARD_TITLE, _LEGEND_LINE = 72, 34, 24
+_CARD_TITLE, _LEGEND_LINE = 34, 24
 _LEAST_CARD, _LEAST_WIDTH, _LEAST_CHIP = 220, 480, 128
 _ROUTER = 88
 _BAND_WITH_ROUTERS, _BAND_OF_DETOURS, _BAND_OF_PASSING, _BAND = 190, 60, 60, 96
@@ -110,11 +113,11 @@ def layout(graph: Graph, legend: Sequence[str]) -> Layout:
     wanted.width = max(*rows, title, _LEAST_WIDTH)
 
     tallest = max((_card_size(site, chip)[1] for site in upper), default=0.0)
-    _place_row(wanted, upper, chip, _HEAD + tallest, above=True)
+    _place_row(wanted, upper, chip, HEAD + tallest, above=True)
     band = _band(graph)
-    _place_routers(wanted, graph.routers, _HEAD + tallest + band / 2)
-    _place_row(wanted, lower, chip, _HEAD + tallest + band, above=False)
-    bottom = _HEAD + tallest + band
+    _place_routers(wanted, graph.routers, HEAD + tallest + band / 2)
+    _place_row(wanted, lower, chip, HEAD + tallest + band, above=False)
+    bottom = HEAD + tallest + band
     bottom += max((_card_size(site, chip)[1] for site in lower), default=0.0)
     _place_links(wanted, graph)
     _place_legend(wanted, legend, bottom + MARGIN + 14)
@@ -198,7 +201,8 @@ def _band(graph: Graph) -> float:
     more = _BAND_OF_PASSING * any(link.forth for link in graph.links)
     if graph.routers:
         detours = any(_is_detour(graph.routers, link) for link in graph.links)
-        return _BAND_WITH_ROUTERS + _BAND_OF_DETOURS * detours + more
+        direct = any(not {link.a, link.b} & {*graph.routers} for link in graph.links)
+        return _BAND_WITH_ROUTERS + _BAND_OF_DETOURS * (detours + 2 * direct) + more
     return _BAND + more if graph.links or len(graph.sites) > 2 else 0
 
 
@@ -221,9 +225,11 @@ def _place_links(wanted: Layout, graph: Graph) -> None:
     wanted.curves = [_curve(wanted, graph, link) for link in graph.links]
     wanted.labels = [None] * len(graph.links)
 
-    def freedom(number: int) -> bool:
-        link = graph.links[number]
-        return link.a not in wanted.routers or link.b not in wanted.routers
+    def freedom(number: int) -> tuple[bool, float]:
+        """Labels with little choice come first: between routers, and of short links."""
+        link, points = graph.links[number], wanted.curves[number].points
+        routers = link.a in wanted.routers and link.b in wanted.routers
+        return not routers, dist(points[0], points[-1])
 
     for number in sorted(range(len(graph.links)), key=freedom):
         link = graph.links[number]

@@ -17,6 +17,7 @@ class NodeState(Enum):
     DRIFTED = "drifted"
     FAILED = "failed"
     SILENT = "silent"
+    DIFFERENT = "different"
 
     @property
     def words(self) -> str:
@@ -24,7 +25,11 @@ class NodeState(Enum):
         return _WORDS.get(self, self.value)
 
 
-_WORDS = {NodeState.IN_SYNC: "in sync", NodeState.SILENT: "no answer"}
+_WORDS = {
+    NodeState.IN_SYNC: "in sync",
+    NodeState.SILENT: "no answer",
+    NodeState.DIFFERENT: "not as described",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from html import escape
 
 from .graph_layout import (
     CHIP_TEXT,
+    HEAD,
     LABEL_HEIGHT,
     LABEL_LINE,
     MARGIN,
@@ -33,7 +34,7 @@ _HOST_COLOURS = (
     "#7d7d7d",
 )
 
-_STYLE = """
+STYLE = """
 svg { font: 13px system-ui, 'DejaVu Sans', sans-serif; }
 .ground { fill: #f6f6f3; } .card { fill: #ffffff; stroke: #c9ccd1; } text { fill: #1d2127; }
 .chip { fill: #ffffff; stroke-width: 1.5; } .gateway { stroke-width: 3; }
@@ -43,33 +44,36 @@ svg { font: 13px system-ui, 'DejaVu Sans', sans-serif; }
 .label { fill: #ffffff; stroke: #c9ccd1; } .does { font-size: 12px; }
 .planned { stroke: #6b7480; } .inSync { stroke: #23834a; } .waiting { stroke: #9aa2ad; }
 .drifted { stroke: #c26a00; } .failed { stroke: #c4262e; } .silent { stroke: #8a3ffc; }
+.different { stroke: #0b6bcb; stroke-dasharray: 8 3; }
 .waiting, .planned { stroke-dasharray: 5 3; } .silent { stroke-dasharray: 2 3; }
 .mark circle { stroke: none; } .mark text { fill: #ffffff; font-size: 12px; font-weight: 700; }
 .mark .drifted { fill: #9a5200; } .mark .failed { fill: #b3202a; } .mark .silent { fill: #6929c4; }
-.mark .waiting { fill: #5a626d; }
+.mark .waiting { fill: #5a626d; } .mark .different { fill: #0b57a4; }
 @media (prefers-color-scheme: dark) {
 .ground { fill: #15181c; } .card, .chip, .router, .label { fill: #1e2228; }
 .card, .label { stroke: #3d444d; } text { fill: #e8eaed; } .quiet { fill: #a3abb6; }
 .router { stroke: #e8eaed; } .planned { stroke: #98a1ad; } .inSync { stroke: #4cc27c; }
 .waiting { stroke: #6d7683; } .drifted { stroke: #f0a040; } .failed { stroke: #ff6b6b; }
-.silent { stroke: #be95ff; } }
+.silent { stroke: #be95ff; } .different { stroke: #6cb2ff; } }
 """
+"""What is in the document's one style element."""
 
 _MARKS = {
     NodeState.WAITING: "…",
     NodeState.DRIFTED: "!",
     NodeState.FAILED: "×",  # noqa: RUF001
     NodeState.SILENT: "?",
+    NodeState.DIFFERENT: "≠",
 }
 """States are told by more than colours."""
 
 
-def svg(graph: Graph) -> str:
-    """The picture as a stand-alone SVG document."""
+def svg(graph: Graph, *, titled: bool = True) -> str:
+    """The picture as an SVG document; not `titled` is for a page that has the title itself."""
     states = _states(graph)
     words = [*graph.hosts, *(state.words for state in states)]
     places = layout(graph, words)
-    return "\n".join([*_document(graph, places, states), "</svg>", ""])
+    return "\n".join([*_document(graph, places, states, titled), "</svg>", ""])
 
 
 def _states(graph: Graph) -> list[NodeState]:
@@ -79,17 +83,19 @@ def _states(graph: Graph) -> list[NodeState]:
     return [state for state in NodeState if state in seen]
 
 
-def _document(graph: Graph, places: Layout, states: list[NodeState]) -> Iterator[str]:
-    size = f'width="{places.width:.0f}" height="{places.height:.0f}"'
+def _document(graph: Graph, places: Layout, states: list[NodeState], titled: bool) -> Iterator[str]:
+    top = 0 if titled else HEAD - MARGIN
+    size = f'width="{places.width:.0f}" height="{places.height - top:.0f}"'
     title = escape(graph.title)
     yield (
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} '
-        f'viewBox="0 0 {places.width:.0f} {places.height:.0f}" role="img" '
+        f'viewBox="0 {top} {places.width:.0f} {places.height - top:.0f}" role="img" '
         f'aria-label="{title}">'
     )
-    yield f"<title>{title}</title><style>{_STYLE}</style>"
-    yield f'<rect class="ground" {size}/>'
-    yield f'<text class="title" x="{MARGIN}" y="{MARGIN + 14}">{title}</text>'
+    yield f"<title>{title}</title><style>{STYLE}</style>"
+    yield f'<rect class="ground" y="{top}" {size}/>' if top else f'<rect class="ground" {size}/>'
+    if titled:
+        yield f'<text class="title" x="{MARGIN}" y="{MARGIN + 14}">{title}</text>'
     colours = {h: _HOST_COLOURS[i % len(_HOST_COLOURS)] for i, h in enumerate(graph.hosts)}
     for site in graph.sites:
         yield from _card(site, places.cards[site.name], places.titles[site.name])

@@ -31,8 +31,9 @@ _OVER = {
 
 
 class What(Enum):
-    """What a line is about: a row that changed, or something wrong that began or is over."""
+    """What a line is about: the first view, a row that changed, what is wrong and what is over."""
 
+    WATCHING = "watching"
     ROW = "row"
     BEGINS = "begins"
     ENDS = "ends"
@@ -51,7 +52,9 @@ class Happening:
 
 
 def happenings(before: NetworkView | None, after: NetworkView) -> Iterator[Happening]:
-    """What has happened since a view; without one, everything that is wrong."""
+    """What has happened since a view; without one, how all is and everything that is wrong."""
+    if before is None:
+        yield _beginning(after)
     for name, host in after.hosts.items():
         old = None if before is None else before.hosts.get(name)
         if old is not None and host.answers:
@@ -61,6 +64,13 @@ def happenings(before: NetworkView | None, after: NetworkView) -> Iterator[Happe
     yield from _begins(there, after)
     for name in after.hosts:
         yield from _described(name, there, after)
+
+
+def _beginning(view: NetworkView) -> Happening:
+    answering = sum(host.answers for host in view.hosts.values())
+    text = "not all is well" if view.worst else "as described, and in sync"
+    subject = f"{answering} of {len(view.hosts)} hosts answer"
+    return Happening(view.taken, What.WATCHING, "", subject, text, view.worst)
 
 
 def _rows(at: datetime, before: HostView, after: HostView) -> Iterator[Happening]:

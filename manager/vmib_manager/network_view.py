@@ -147,7 +147,7 @@ def rounded_rate(kbps: int) -> str:
     rounded = round(kbps, 3 - len(str(kbps)))
     for unit, scale in (("Gbit", 1_000_000), ("Mbit", 1000)):
         if rounded >= scale:
-            return f"{rounded / scale:.3g}{unit}"
+            return f"{rounded / scale:.10g}{unit}"
     return f"{kbps}kbit" if kbps else "0"
 
 

@@ -16,11 +16,12 @@ from vmib.schema import TABLES
 from vmib.smi import IpAddress, Table
 
 from .describe import Describer
+from .graph import NodeState
 from .model import Source
 from .plan import Change, host_plan
 from .seen import Key, NameLookup, Names, OutOfSync, Reading, Tables, labels_of
 from .status import READ_BACK, HostStatus, differences, unsynced_rows, without_repeats
-from .topology import HostStates, host_states
+from .topology import HostStates, host_states, worst
 from .transaction import TxnView
 from .wanted import WantedRow, numbered
 
@@ -83,7 +84,7 @@ class Flow:
     sync: rows.Sync | None = None
     reason: str = ""
     mechanism: str = ""
-    actual: Mapping[str, int] = field(default_factory=dict)
+    actual: Impairment | None = None
     counters: Counters | None = None
 
     @property
@@ -164,6 +165,7 @@ def host_view(
     there = {vm.name for vm in names.vms.values() if vm.present}
     described, sources = _described(wanted, names)
     plan = host_plan(host, described, reading, sources)
+    changes = tuple(change for change in plan.changes if _is_there(change, names))
     describer = Describer(names, labels_of(tables, described))
     return HostView(
         status=_status(host, found, describer),
@@ -171,9 +173,9 @@ def host_view(
         tables=tables,
         flows=tuple(_flows(host, described, found, describer)),
         probes=tuple(_probes(found.probes, names)),
-        changes=tuple(change for change in plan.changes if _is_there(change, names)),
+        changes=changes,
         missing=tuple(name for name in machines if name not in there),
-        states=host_states(names, found.unsynced),
+        states=_with_changes(host_states(names, found.unsynced), changes, names),
     )
 
 
@@ -205,6 +207,22 @@ def _is_there(change: Change, names: Names) -> bool:
         return True
     vm = names.vms.get(change.key[0])
     return vm is not None and vm.present
+
+
+def _with_changes(states: HostStates, changes: Iterable[Change], names: Names) -> HostStates:
+    """The states of machines and links, also of those that are not as described."""
+    machines, links = dict(states.rows), dict(states.links)
+    for change in changes:
+        vm = names.vms.get(change.key[0]) if is_of_machine(change.table) else None
+        if vm is None:
+            continue
+        if change.table.name == LINK:
+            link = (vm.name, str(change.key[3]))
+            links[link] = worst([links.get(link, NodeState.IN_SYNC), NodeState.DIFFERENT])
+        else:
+            before = machines.get(vm.name, NodeState.IN_SYNC)
+            machines[vm.name] = worst([before, NodeState.DIFFERENT])
+    return HostStates(states.machines, machines, links)
 
 
 def _status(host: str, found: Answers, describer: Describer) -> HostStatus:
@@ -262,7 +280,7 @@ def _with_cells(flow: Flow, cells: Mapping[str, Any]) -> Flow:
         sync=cells["sync"],
         reason=cells["last_error"],
         mechanism=cells["mechanism"],
-        actual={name: cells[name] for name in READ_BACK},
+        actual=Impairment(**{name: cells[name] for name in READ_BACK}),
         counters=Counters(**counted),
     )
 

@@ -38,14 +38,16 @@ def prepare() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def say(lines: Iterable[str]) -> None:
-    """Print lines, now. Where nobody reads them any more they are for nobody, and that is all."""
+def say(lines: Iterable[str]) -> bool:
+    """Print lines, now. Where nobody reads them any more they are for nobody: False is returned."""
     text = "".join(f"{line}\n" for line in lines)
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
         silence()
+        return False
+    return True
 
 
 def settle() -> None:

@@ -19,6 +19,7 @@ _WORST = (
     NodeState.FAILED,
     NodeState.SILENT,
     NodeState.DRIFTED,
+    NodeState.DIFFERENT,
     NodeState.WAITING,
     NodeState.PLANNED,
     NodeState.IN_SYNC,

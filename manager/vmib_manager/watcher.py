@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NoReturn
@@ -64,6 +64,16 @@ class Watcher:
         self._news = asyncio.Event()
         self._view: NetworkView | None = None
         self._history: deque[Happening] = deque(maxlen=HISTORY)
+
+    @property
+    def agents(self) -> Collection[str]:
+        """The hosts that are watched."""
+        return self._manager.agents.keys()
+
+    @property
+    def view(self) -> NetworkView | None:
+        """The latest view; None until all hosts have been asked once."""
+        return self._view
 
     @property
     def history(self) -> Sequence[Happening]:

@@ -6,7 +6,7 @@
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
 _shtab_vmib_lab_subparsers=(up down status list exec)
-_shtab_vmib_subparsers=(check plan apply verify status diff confirm abort clear discover graph mib-path lab)
+_shtab_vmib_subparsers=(check plan apply verify status diff confirm abort clear discover graph watch serve mib-path lab)
 
 _shtab_vmib_check_option_strings=(-h --help --json --color)
 _shtab_vmib_plan_option_strings=(-h --help --brief --detailed-exitcode --credentials --timeout --json --color)
@@ -19,6 +19,8 @@ _shtab_vmib_abort_option_strings=(-h --help --credentials --timeout --json --col
 _shtab_vmib_clear_option_strings=(-h --help -n --dry-run --no-confirm --confirm-timeout --description --brief --credentials --timeout --json --color)
 _shtab_vmib_discover_option_strings=(-h --help --user -o --output --credentials --timeout)
 _shtab_vmib_graph_option_strings=(-h --help -o --output --format --offline --credentials --timeout)
+_shtab_vmib_watch_option_strings=(-h --help --interval --credentials --timeout --json --color)
+_shtab_vmib_serve_option_strings=(-h --help --listen --allow-remote --interval --credentials --timeout)
 _shtab_vmib_mib_path_option_strings=(-h --help)
 _shtab_vmib_lab_up_option_strings=(-h --help --name)
 _shtab_vmib_lab_down_option_strings=(-h --help --name)
@@ -57,6 +59,12 @@ _shtab_vmib_graph_pos_1_COMPGEN=_shtab_compgen_files
 _shtab_vmib_graph__o_COMPGEN=_shtab_compgen_files
 _shtab_vmib_graph___output_COMPGEN=_shtab_compgen_files
 _shtab_vmib_graph___credentials_COMPGEN=_shtab_compgen_files
+_shtab_vmib_watch_pos_0_COMPGEN=_shtab_compgen_files
+_shtab_vmib_watch_pos_1_COMPGEN=_shtab_compgen_files
+_shtab_vmib_watch___credentials_COMPGEN=_shtab_compgen_files
+_shtab_vmib_serve_pos_0_COMPGEN=_shtab_compgen_files
+_shtab_vmib_serve_pos_1_COMPGEN=_shtab_compgen_files
+_shtab_vmib_serve___credentials_COMPGEN=_shtab_compgen_files
 _shtab_vmib_lab_up_pos_0_COMPGEN=_shtab_compgen_files
 
 _shtab_vmib_check___color_choices=(auto always never)
@@ -69,9 +77,10 @@ _shtab_vmib_confirm___color_choices=(auto always never)
 _shtab_vmib_abort___color_choices=(auto always never)
 _shtab_vmib_clear___color_choices=(auto always never)
 _shtab_vmib_graph___format_choices=(svg dot)
+_shtab_vmib_watch___color_choices=(auto always never)
 _shtab_vmib_lab_status___color_choices=(auto always never)
 _shtab_vmib_lab_pos_0_choices=(up down status list exec)
-_shtab_vmib_pos_0_choices=(check plan apply verify status diff confirm abort clear discover graph mib-path lab)
+_shtab_vmib_pos_0_choices=(check plan apply verify status diff confirm abort clear discover graph watch serve mib-path lab)
 
 _shtab_vmib_check__h_nargs=0
 _shtab_vmib_check___help_nargs=0
@@ -116,6 +125,12 @@ _shtab_vmib_discover___help_nargs=0
 _shtab_vmib_graph__h_nargs=0
 _shtab_vmib_graph___help_nargs=0
 _shtab_vmib_graph___offline_nargs=0
+_shtab_vmib_watch__h_nargs=0
+_shtab_vmib_watch___help_nargs=0
+_shtab_vmib_watch___json_nargs=0
+_shtab_vmib_serve__h_nargs=0
+_shtab_vmib_serve___help_nargs=0
+_shtab_vmib_serve___allow_remote_nargs=0
 _shtab_vmib_mib_path__h_nargs=0
 _shtab_vmib_mib_path___help_nargs=0
 _shtab_vmib_lab_up__h_nargs=0

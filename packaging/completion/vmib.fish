@@ -50,8 +50,8 @@ function _shtab_vmib_using
   test "$_shtab_vmib_cmdpath" = "$argv"
 end
 
-set -g _shtab_vmib_commands check plan apply verify status diff confirm abort clear discover graph mib-path lab 'lab up' 'lab down' 'lab status' 'lab list' 'lab exec'
-set -g _shtab_vmib_opts_with_value --color --confirm-timeout --credentials --description --format --name --output --timeout --user -o
+set -g _shtab_vmib_commands check plan apply verify status diff confirm abort clear discover graph watch serve mib-path lab 'lab up' 'lab down' 'lab status' 'lab list' 'lab exec'
+set -g _shtab_vmib_opts_with_value --color --confirm-timeout --credentials --description --format --interval --listen --name --output --timeout --user -o
 
 complete -c vmib -e
 complete -c vmib -f
@@ -150,6 +150,24 @@ complete -c vmib -n '_shtab_vmib_using graph' -l credentials -xka "(__fish_compl
 complete -c vmib -n '_shtab_vmib_using graph' -l timeout -x -d 'for one request with all its retransmissions (default: 5)'
 complete -c vmib -n '_shtab_vmib_using graph; and test $_shtab_vmib_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'the real file (XML)'
 complete -c vmib -n '_shtab_vmib_using graph; and test $_shtab_vmib_npos -eq 1' -ka "(__fish_complete_path (commandline -ct))" -d 'the virtual file (XML)'
+complete -c vmib -n '_shtab_vmib_using; and test $_shtab_vmib_npos -eq 0' -a watch -d 'Watch the network in the terminal.'
+complete -c vmib -n '_shtab_vmib_using watch' -s h -l help -d 'show this help message and exit'
+complete -c vmib -n '_shtab_vmib_using watch' -l interval -x -d 'between two readings of a host (default: 2)'
+complete -c vmib -n '_shtab_vmib_using watch' -l credentials -xka "(__fish_complete_path (commandline -ct))" -d 'pass phrases (TOML, mode 0600); default: $VMIB_CREDENTIALS, or that of the lab that the real file describes, or ~/.config/vmib/credentials.toml'
+complete -c vmib -n '_shtab_vmib_using watch' -l timeout -x -d 'for one request with all its retransmissions (default: 5)'
+complete -c vmib -n '_shtab_vmib_using watch' -l json -d 'print a line for what happens as a JSON document'
+complete -c vmib -n '_shtab_vmib_using watch' -l color -xka "auto always never" -d 'auto (the default: on a terminal, unless NO_COLOR is set), always or never'
+complete -c vmib -n '_shtab_vmib_using watch; and test $_shtab_vmib_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'the real file (XML)'
+complete -c vmib -n '_shtab_vmib_using watch; and test $_shtab_vmib_npos -eq 1' -ka "(__fish_complete_path (commandline -ct))" -d 'the virtual file (XML)'
+complete -c vmib -n '_shtab_vmib_using; and test $_shtab_vmib_npos -eq 0' -a serve -d 'Serve a page that shows the network, for browsers on this computer.'
+complete -c vmib -n '_shtab_vmib_using serve' -s h -l help -d 'show this help message and exit'
+complete -c vmib -n '_shtab_vmib_using serve' -l listen -x -d 'where to serve (default: 127.0.0.1:8161)'
+complete -c vmib -n '_shtab_vmib_using serve' -l allow-remote -d 'take an address for --listen that is no loopback address: everybody who reaches it can then read the network, without password or encryption'
+complete -c vmib -n '_shtab_vmib_using serve' -l interval -x -d 'between two readings of a host (default: 2)'
+complete -c vmib -n '_shtab_vmib_using serve' -l credentials -xka "(__fish_complete_path (commandline -ct))" -d 'pass phrases (TOML, mode 0600); default: $VMIB_CREDENTIALS, or that of the lab that the real file describes, or ~/.config/vmib/credentials.toml'
+complete -c vmib -n '_shtab_vmib_using serve' -l timeout -x -d 'for one request with all its retransmissions (default: 5)'
+complete -c vmib -n '_shtab_vmib_using serve; and test $_shtab_vmib_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'the real file (XML)'
+complete -c vmib -n '_shtab_vmib_using serve; and test $_shtab_vmib_npos -eq 1' -ka "(__fish_complete_path (commandline -ct))" -d 'the virtual file (XML)'
 complete -c vmib -n '_shtab_vmib_using; and test $_shtab_vmib_npos -eq 0' -a mib-path -d 'Print the directory of the MIB modules, for MIBDIRS.'
 complete -c vmib -n '_shtab_vmib_using mib-path' -s h -l help -d 'show this help message and exit'
 complete -c vmib -n '_shtab_vmib_using; and test $_shtab_vmib_npos -eq 0' -a lab -d 'Make the hosts and machines of a real file on this computer, out of namespaces.'

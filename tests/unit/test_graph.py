@@ -68,6 +68,16 @@ DIRECT = Graph(
         GraphLink("m2-0", "m2-1", ""),
     ),
 )
+MIXED = Graph(
+    "a router and a link of a site",
+    (site(1, 2, 2), site(2, 2)),
+    ("wan",),
+    (
+        GraphLink("m1-0", "wan", "10Mbit"),
+        GraphLink("wan", "m2-0", "2Mbit"),
+        GraphLink("m1-0", "m1-1", "50Mbit"),
+    ),
+)
 BUSY = tuple(
     replace(
         graph,
@@ -76,9 +86,9 @@ BUSY = tuple(
             replace(link, forth="12.3Mbit" if link.label else "", back="0") for link in graph.links
         ),
     )
-    for graph in (STAR, RING, DIRECT)
+    for graph in (STAR, RING, DIRECT, MIXED)
 )
-PICTURES = {graph.title: graph for graph in (STAR, RING, DIRECT, *BUSY)}
+PICTURES = {graph.title: graph for graph in (STAR, RING, DIRECT, MIXED, *BUSY)}
 
 
 def everything(places: Layout) -> list[Box]:
@@ -178,7 +188,8 @@ def test_a_label_stays_where_it_is_when_what_passes_changes() -> None:
 
 
 def test_states_that_are_to_be_noticed_have_a_sign_and_not_only_a_colour() -> None:
-    for state, sign in (("DRIFTED", "!"), ("FAILED", "×"), ("SILENT", "?"), ("WAITING", "…")):  # noqa: RUF001
+    signs = {"DRIFTED": "!", "FAILED": "×", "SILENT": "?", "WAITING": "…", "DIFFERENT": "≠"}  # noqa: RUF001
+    for state, sign in signs.items():
         members = (GraphMachine("m", "host1", state=NodeState[state]),)
         graph = Graph("one", (GraphSite("site", "", members),), (), ())
         document = ElementTree.fromstring(svg(graph))

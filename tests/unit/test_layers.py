@@ -63,12 +63,19 @@ PURE = (
     "vmib_manager/compile.py",
     "vmib_manager/describe.py",
     "vmib_manager/documents.py",
+    "vmib_manager/happenings.py",
+    "vmib_manager/http_message.py",
+    "vmib_manager/network_document.py",
+    "vmib_manager/network_view.py",
+    "vmib_manager/observation.py",
     "vmib_manager/paths.py",
     "vmib_manager/plan.py",
     "vmib_manager/plan_text.py",
     "vmib_manager/seen.py",
     "vmib_manager/staging.py",
+    "vmib_manager/text_table.py",
     "vmib_manager/visible.py",
+    "vmib_manager/watch_text.py",
 )
 
 
