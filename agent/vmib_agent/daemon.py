@@ -23,6 +23,7 @@ from .informers import Informers
 from .logs import configure, event, log
 from .notifier import Notifier
 from .pages import PagedSource
+from .quickset import QuickService
 from .sealing import Sealer
 from .service import MibService, VarBind
 from .standard import SystemFacts
@@ -42,6 +43,10 @@ class Running(Protocol):
     @property
     def view(self) -> View[PagedSource] | None:
         """What the short way of answering reads; None where there is only the long one."""
+
+    @property
+    def quick(self) -> QuickService | None:
+        """The short way for SETs; None where there is only the long one."""
 
     def close(self) -> None:
         """Stop, and leave the network as it is."""
@@ -110,6 +115,7 @@ def run(config: Config, make: MakeService = make_service) -> None:
         sealer,
         uptime,
         running.view,
+        running.quick,
     )
     listeners = Listeners(loop, sockets, front_end.handle)
 

@@ -17,7 +17,7 @@ from .responders import ANSWERED, Origin, request_of
 from .sealing import Sealer
 from .users import User
 
-_SET = bytes((PduType.SET,))
+_SET = int(PduType.SET)
 _SLACK = 26
 """How much longer than in the request the parts around the PDU can be in the response."""
 
@@ -25,13 +25,19 @@ AnswerPlain = Callable[[bytes, int, str, int], bytes]
 """Octets, where the PDU in them starts, securityName and the most octets of the PDU -> contents of
 the Response-PDU; raises `NotPlain`."""
 
+SetPlain = Callable[[bytes, int, str, Origin, int], bytes]
+"""The same of a SET, which came in the message of an origin."""
+
 
 class Express:
     """Answers the plain SNMPv3 messages."""
 
-    def __init__(self, sealer: Sealer, answer_plain: AnswerPlain, answer: Answer) -> None:
+    def __init__(
+        self, sealer: Sealer, answer_plain: AnswerPlain, set_plain: SetPlain, answer: Answer
+    ) -> None:
         self._sealer = sealer
         self._answer_plain = answer_plain
+        self._set_plain = set_plain
         self._answer = answer
         self._users: dict[bytes, tuple[str, Channel]] = {}
 
@@ -55,9 +61,11 @@ class Express:
         # Around the PDU is what is in front of the data, and the engine ID once more in them.
         room = min(found.max_size, MAX_DATAGRAM) - found.body - len(channel.engine_id) - _SLACK
         try:
-            if scoped[at : at + 1] == _SET:
-                raise NotPlain
-            contents: bytes | None = self._answer_plain(scoped, at, name, room)
+            if scoped[at] == _SET:
+                origin = Origin(source, datagram)
+                contents: bytes | None = self._set_plain(scoped, at, name, origin, room)
+            else:
+                contents = self._answer_plain(scoped, at, name, room)
         except NotPlain:
             contents = self._long_way(scoped, at, name, Origin(source, datagram), room)
         if contents is None:

@@ -15,12 +15,11 @@ from vmib.snmp.channel import NotPlain, inside, integer_end
 from vmib.snmp.message import PduType
 
 from .pages import Pages
-from .responders import BULK_OVERHEAD, MAX_BULK_VARBINDS, header_size
+from .responders import BULK_OVERHEAD, LONGEST_HEADER, MAX_BULK_VARBINDS, header_size
 
 _NO_ERROR = b"\2\1\0\2\1\0"
 _NULL = b"\5\0"
 _SMALLEST_VARBIND = 8
-_LONGEST_HEADER = 6
 _GET, _GET_NEXT, _GET_BULK = int(PduType.GET), int(PduType.GET_NEXT), int(PduType.GET_BULK)
 
 
@@ -52,7 +51,7 @@ def respond(pages: Pages, data: bytes, at: int, end: int, room: int) -> bytes:
     except Exception:  # also a fault of ours: the responder meets it again, tells and logs it
         raise NotPlain from None
     contents = request_id + _NO_ERROR + ber.tlv(ber.SEQUENCE, varbinds)
-    if len(contents) > room - _LONGEST_HEADER and header_size(len(contents)) + len(contents) > room:
+    if len(contents) > room - LONGEST_HEADER and header_size(len(contents)) + len(contents) > room:
         raise NotPlain
     return contents
 

@@ -22,6 +22,7 @@ from .express import Express
 from .identity import LATCHED, Identity
 from .logs import RateLimit, event, log
 from .pages import PagedSource, Pages
+from .quickset import QuickService
 from .responders import ANSWERED, Origin, Request, Responder, request_of
 from .sealing import Sealer
 from .service import MibService
@@ -47,6 +48,7 @@ class FrontEnd:
         sealer: Sealer,
         uptime: Callable[[], float],
         view: View[PagedSource] | None = None,
+        quick: QuickService | None = None,
     ) -> None:
         self._community = None if communities is None else CommunityAccess(communities)
         self._received = 0
@@ -54,11 +56,11 @@ class FrontEnd:
         self._complaints = RateLimit()
         own = standard.standard_objects(facts, uptime, self.counter)
         mib = standard.Merged(own, service)
-        self._responder = Responder(mib, limits.max_varbinds_per_set, uptime)
+        self._responder = Responder(mib, limits.max_varbinds_per_set, uptime, quick)
         self._principals: dict[str, access.Principal] = {}
         self._pages = None if view is None else Pages(own, view, access.READ)
         self.engine = Engine(identity, (), self._answer_user, uptime)
-        self._express = Express(sealer, self._answer_plain, self._answer_user)
+        self._express = Express(sealer, self._answer_plain, self._set_plain, self._answer_user)
         self.replace_users(users)
         if identity.boots == LATCHED:
             log.error(event("boots-latched", way_out="new engine identity and users"))
@@ -136,6 +138,9 @@ class FrontEnd:
 
     def _answer_plain(self, data: bytes, at: int, name: str, room: int) -> bytes:
         return self._answered(data, at, self._principals[name], room)
+
+    def _set_plain(self, data: bytes, at: int, name: str, origin: Origin, room: int) -> bytes:
+        return self._responder.set_quickly(data, at, self._principals[name], origin, room)
 
     def _answered(self, data: bytes, at: int, principal: access.Principal, room: int) -> bytes:
         if self._pages is None or principal.read is not access.READ:

@@ -20,7 +20,7 @@ from vmib.smi import Column, Oid
 from vmib.status import ErrorStatus
 
 from . import inventory as inventories
-from . import numbering, store, transactions
+from . import numbering, quickset, store, transactions
 from .cells import Cells, HostFacts
 from .delivery import Way
 from .desired import RowKey
@@ -33,6 +33,7 @@ from .notices import Notices, Send
 from .ports import Guest, Hypervisor
 from .prepared import PreparedChange
 from .probing import NoProbes, Probe, Probes, probe_sync
+from .quickset import Cell
 from .readings import Readings
 from .reconciler import Infeasible, Plan, Reconciler, shaped_vifs
 from .service import Missing, SetRefused, Value, VarBind
@@ -103,6 +104,8 @@ class Host:
         self.epoch = 0
         self.state = State(spin_lock=secrets.randbelow(2**31))
         self.rows = Rows({}, Inventory())
+        self._world = World()
+        self._known: tuple[object, ...] = ()
         self.pifs: Mapping[int, Pif] = {}
         self.mode = HostAgentMode.recovering
         self.hypervisor_status = OperStatus.unknown
@@ -157,6 +160,15 @@ class Host:
         prepared = self.prepare(varbinds, principal)
         prepared.commit()
         prepared.release()
+
+    def set_quickly(self, cells: Sequence[Cell], principal: str) -> bool:
+        """All of the cells, if that takes neither disk nor kernel; else False, and nothing."""
+        state = quickset.after(self.state, cells, principal, self._clock(), self.world())
+        if state is None:
+            return False
+        self.state = state
+        self._changes()
+        return True
 
     def prepare(self, varbinds: Sequence[VarBind], principal: str) -> PreparedChange:
         """The first half of `set`: everything is tested, nothing changes. Raises `SetRefused`."""
@@ -337,14 +349,11 @@ class Host:
     def world(self) -> World:
         """What SETs are judged by beside the state."""
         inventory = self.rows.inventory
-        return World(
-            vms=inventory.known_vms,
-            vifs=inventory.known_vifs,
-            capabilities=self.facts.capabilities,
-            mode=self.mode,
-            limits={PROBE: MOST_PROBES},
-            feasible=self._feasible,
-        )
+        known = inventory.known_vms, inventory.known_vifs, self.facts.capabilities, self.mode
+        if known != self._known:
+            self._known = known
+            self._world = World(*known, {PROBE: MOST_PROBES}, self._feasible)
+        return self._world
 
     def _feasible(self, intent: Intent) -> Sequence[Problem]:
         """What of an intent cannot be done here: a dry run against what the kernel has now."""

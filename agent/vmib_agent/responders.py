@@ -7,24 +7,30 @@ of ours: genErr for the requester, a traceback in the log.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha256
 from typing import NamedTuple
 
 from vmib.schema import instance_name
 from vmib.smi import Oid
 from vmib.snmp import ber
+from vmib.snmp.channel import NotPlain
 from vmib.snmp.message import V2C, Pdu, PduType
 from vmib.status import ErrorStatus
 
+from . import quickset
 from .access import Principal
-from .logs import RateLimit, event, log
+from .logs import RateLimit, event, info, log, shown
+from .quickset import QuickService
 from .recent import Recent
 from .service import MibService, Missing, SetRefused, Value, VarBind
 
 MAX_BULK_VARBINDS = 2048
 """The most varbinds of one GETBULK response; a bound on its cost (RFC 3416 section 4.2.3)."""
+
+LONGEST_HEADER = 6
+"""The most octets that tag and length take in front of contents."""
 
 BULK_OVERHEAD = 20
 """At most what a PDU takes around its varbinds: two headers and three numbers."""
@@ -98,8 +104,10 @@ class Responder:
         service: MibService,
         max_varbinds_per_set: int,
         clock: Callable[[], float] = time.monotonic,
+        quick: QuickService | None = None,
     ) -> None:
         self._service = service
+        self._quick = quick
         self._max_varbinds_per_set = max_varbinds_per_set
         self._retransmitted: Recent[_Outcome] = Recent(RETRANSMISSION_SECONDS, clock)
         self._replayed: Recent[_Outcome] = Recent(REPLAY_SECONDS, clock)
@@ -221,10 +229,7 @@ class Responder:
         """The whole PDU or nothing; refused before anything happens if the answer cannot fit."""
         echo = _echoed(request)
         contents = _fitting(_contents(request, _DONE, echo), room)
-        same_message = hashlib.sha256(origin.message).digest()
-        host, port = origin.source
-        asker = f"{host} {port} {principal.name} ".encode()
-        same_request = hashlib.sha256(asker + contents).digest()
+        same_message, same_request = _marks(origin, principal, contents)
         outcome = self._replayed.find(same_message) or self._retransmitted.find(same_request)
         if outcome is None:
             outcome = self._execute(request.varbinds, principal, origin.source)
@@ -233,6 +238,32 @@ class Responder:
         else:
             log.info(event("set-repeated", user=principal.name, source=origin.source[0]))
         return contents if outcome == _DONE else self._refusal(request, outcome, room)
+
+    def set_quickly(
+        self, data: bytes, at: int, principal: Principal, origin: Origin, room: int
+    ) -> bytes:
+        """The contents of the Response-PDU to the plain SET that fills `data` from `at`.
+
+        Raises `NotPlain` for what `respond` has to judge, and for what it has answered before.
+        """
+        if self._quick is None:
+            raise NotPlain
+        plain = quickset.parse(data, at)
+        contents, cells = plain
+        if len(contents) > room - LONGEST_HEADER or len(cells) > self._max_varbinds_per_set:
+            raise NotPlain
+        same_message, same_request = _marks(origin, principal, contents)
+        if self._replayed.find(same_message) or self._retransmitted.find(same_request):
+            raise NotPlain
+        if not all(principal.write.includes(cell.place.oid) for cell in cells):
+            raise NotPlain
+        if not self._quick.set_quickly(cells, principal.name):
+            raise NotPlain
+        self._replayed.remember(same_message, _DONE)
+        self._retransmitted.remember(same_request, _DONE)
+        who = f"user={shown(principal.name)} source={shown(origin.source[0])}"
+        info(f'event=set {who} varbinds={len(cells)} status=noError index=0 reason=""')
+        return contents
 
     def _execute(
         self, varbinds: Sequence[VarBind], principal: Principal, source: tuple[str, int]
@@ -269,6 +300,13 @@ class Responder:
             self._report(error, "SET")
             return _Outcome(ErrorStatus.genErr, 1), type(error).__name__
         return _DONE, ""
+
+
+def _marks(origin: Origin, principal: Principal, contents: bytes) -> tuple[bytes, bytes]:
+    """What a copy of a message has in common with it, and what a retransmission of a SET has."""
+    host, port = origin.source
+    asker = f"{host} {port} {principal.name} ".encode()
+    return sha256(origin.message).digest(), sha256(asker + contents).digest()
 
 
 def _encoded(varbind: VarBind) -> bytes:

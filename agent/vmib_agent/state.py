@@ -26,6 +26,9 @@ from the default.
 
 EMPTY: Intent = {}
 
+LOCK_MODULUS = 2**31
+"""vmibTxnSpinLock starts again from 0 after it has come to this."""
+
 
 class Now(NamedTuple):
     """The time, given by the caller."""

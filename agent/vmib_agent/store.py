@@ -24,7 +24,7 @@ from .persistent import GONE, persistent
 from .rules import ROW_RULES
 from .service import SetRefused, VarBind
 from .setrequest import Cell, RowWrite, SetRequest, parse
-from .state import Indexes, Intent, Key, Now, State, Transaction
+from .state import LOCK_MODULUS, Indexes, Intent, Key, Now, State, Transaction
 from .transactions import (
     OPEN,
     Decision,
@@ -38,8 +38,6 @@ from .transactions import (
     with_intent,
 )
 from .world import SHAPE, VIF, VM, Problem, World, effective, is_default
-
-LOCK_MODULUS = 2**31
 
 _SCALAR_FIELDS = {
     "vmibTxnHistorySize": "history_size",

@@ -18,6 +18,7 @@ from vmib.schema import TABLES, instance
 from vmib.status import ErrorStatus
 
 from .numbering import numbered
+from .records import evolved
 from .service import SetRefused
 from .setrequest import RowWrite
 from .state import Intent, Key, Now, State, Transaction, TxnError
@@ -183,6 +184,21 @@ def _found(state: State, write: RowWrite) -> Transaction:
     raise SetRefused(status, write.position, f"there is no transaction {write.key[0]}")
 
 
+def restaged(txn: Transaction, candidate: Intent, changes: int, now: Now) -> Transaction:
+    """An open transaction after its owner has staged something: `staged` and `kept_alive`."""
+    return evolved(
+        txn,
+        {
+            "state": TxnState.open,
+            "candidate": candidate,
+            "changes": changes,
+            "errors": (),
+            "deadline": now.uptime + txn.idle_timeout,
+            "wall_deadline": now.wall + txn.idle_timeout,
+        },
+    )
+
+
 def staged(state: State, candidate: Intent, changes: int) -> State:
     """The state with another candidate in its open transaction."""
     assert state.current is not None
@@ -197,11 +213,12 @@ def kept_alive(state: State, principal: str, now: Now) -> State:
     txn = state.current
     if txn is None or txn.state not in OPEN or txn.owner != principal:
         return state
-    return replace(state, current=_waiting(txn, txn.idle_timeout, now))
+    return evolved(state, {"current": _waiting(txn, txn.idle_timeout, now)})
 
 
 def _waiting(txn: Transaction, timeout: int, now: Now) -> Transaction:
-    return replace(txn, deadline=now.uptime + timeout, wall_deadline=now.wall + timeout)
+    times = {"deadline": now.uptime + timeout, "wall_deadline": now.wall + timeout}
+    return evolved(txn, times)
 
 
 def _finished(state: State, txn: Transaction, final: TxnState, now: Now) -> Step:

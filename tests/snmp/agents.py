@@ -258,6 +258,7 @@ class _MemoryHost:
     def __init__(self, service: Memory) -> None:
         self.service = service
         self.view = None
+        self.quick = None
 
     def close(self) -> None:
         """Nothing to stop."""

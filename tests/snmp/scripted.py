@@ -81,6 +81,7 @@ class _Host:
     def __init__(self, service: _Cells) -> None:
         self.service = service
         self.view = None
+        self.quick = None
 
     def close(self) -> None:
         """Nothing to stop."""
