@@ -13,6 +13,7 @@ from pathlib import Path
 
 import agent_sample
 import shtab
+import zabbix_template
 from manpages import pages
 
 from vmib_agent import commands as agent
@@ -28,6 +29,7 @@ def outputs() -> dict[str, str]:
     """The text of every generated file by its path."""
     found = {f"man/{name}": text for name, text in pages().items()}
     found["agent.toml"] = agent_sample.text()
+    found[zabbix_template.FILE] = zabbix_template.template()
     for parser in (manager.parser(), agent.parser(), plugin.parser()):
         _complete_files(parser)
         for shell, name in NAMES.items():

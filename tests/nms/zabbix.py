@@ -111,6 +111,10 @@ class Zabbix:
         """What the server says."""
         return (self.directory / "server.log").read_text(errors="replace")
 
+    def remove(self) -> None:
+        """Remove all that it wrote."""
+        shutil.rmtree(self.directory)
+
     def call(self, method: str, **params: Any) -> Any:
         """The result of a method of the API; raises AssertionError with what it says instead."""
         return self._called(method, params)

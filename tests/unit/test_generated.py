@@ -22,6 +22,7 @@ PACKAGING = ROOT / "packaging"
 MAN = sorted((PACKAGING / "man").iterdir())
 COMPLETION = sorted((PACKAGING / "completion").iterdir())
 SAMPLE = PACKAGING / "agent.toml"
+OTHERS = (SAMPLE, PACKAGING / "zabbix" / "vmib-agent-6.0.yaml")
 PROGRAMS = {
     "vmib": arguments.parser(),
     "vmib-agent": agent_commands.parser(),
@@ -35,7 +36,7 @@ def test_what_is_committed_is_what_is_generated(tmp_path: Path) -> None:
     narrow = os.environ | {"COLUMNS": "40"}
     subprocess.run(command, check=True, env=narrow)
     made = {p.relative_to(tmp_path): p.read_text() for p in tmp_path.rglob("*") if p.is_file()}
-    committed = {p.relative_to(PACKAGING): p.read_text() for p in (*MAN, *COMPLETION, SAMPLE)}
+    committed = {p.relative_to(PACKAGING): p.read_text() for p in (*MAN, *COMPLETION, *OTHERS)}
     assert made.keys() == committed.keys()
     for name, text in made.items():
         assert text == committed[name], f"{name}: run make generated"

@@ -116,6 +116,7 @@ def test_the_documentation_number_stands_in_one_place_of_the_code() -> None:
         "mibs/VMIB-ROOT-MIB.txt",
         "mibs/vmib/objects.py",
         "packaging/snmpd/vmib.conf",
+        "packaging/zabbix/vmib-agent-6.0.yaml",
         "tests/unit/published_oids.txt",
         "tests/unit/test_mib.py",
     ]
