@@ -305,6 +305,8 @@ def _hypervisor(name: str, value: Any) -> HypervisorConfig:
 
 
 def _libvirt_uri(name: str, value: Any) -> str:
+    if value == "":  # the default
+        return ""
     if not isinstance(value, str) or not _LIBVIRT_URI.fullmatch(value):
         allowed = "xen:///system, qemu:///system, test:///default or test:///PATH: of this host"
         raise ValueRefused(name, value, allowed)

@@ -62,7 +62,10 @@ StartPingers=1
 StartDiscoverers=0
 StartPollersUnreachable=1
 StartTrappers=1
-CacheUpdateFrequency=2
+CacheUpdateFrequency=1
+UnreachablePeriod=3
+UnreachableDelay=1
+UnavailableDelay=1
 FpingLocation={fping}
 """
 _FRONT_END = """<?php
