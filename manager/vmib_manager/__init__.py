@@ -22,9 +22,11 @@ from .description import load, load_real, load_virtual
 from .findings import Finding, Severity
 from .graph import Graph, render
 from .manager import AsyncManager
+from .measurement import Measurement, MeasurementPlan
 from .model import Model, Real
 from .pending import Ended
 from .plan import Change, HostPlan, Kind, Plan
+from .probe_verdict import Aspect, Measured
 from .reachability import expected
 from .snmp_errors import AgentError
 from .status import Deviation, HostStatus
@@ -71,6 +73,10 @@ __all__ = [
     "Outcome",
     "Phase",
     "Verification",
+    "MeasurementPlan",
+    "Measurement",
+    "Measured",
+    "Aspect",
     "HostStatus",
     "Deviation",
     "Ended",

@@ -7,6 +7,9 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable
 from ipaddress import ip_address
 
+from vmib import units
+from vmib.errors import ValueRefused
+
 LOOPBACK, PORT = "127.0.0.1", 8161
 """Where `vmib serve` serves unless told otherwise."""
 
@@ -25,7 +28,7 @@ def seconds(text: str, least: float = 0.0) -> float:
     return value
 
 
-def whole_seconds(low: int, high: int) -> Callable[[str], int]:
+def whole_number(low: int, high: int) -> Callable[[str], int]:
     """A whole number in this range."""
 
     def parse(text: str) -> int:
@@ -34,6 +37,14 @@ def whole_seconds(low: int, high: int) -> Callable[[str], int]:
         return int(text)
 
     return parse
+
+
+def share(text: str) -> int:
+    """A percentage, as parts per million."""
+    try:
+        return units.parse_probability(text, "share")
+    except ValueRefused as refused:
+        raise ArgumentTypeError(f"{text!r} is not {refused.allowed}") from None
 
 
 def description(text: str) -> str:

@@ -12,16 +12,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from vmib import __version__
+from vmib import __version__, units
 from vmib.errors import VmibError
 
 from . import commands, live_commands
 from .apply import CONFIRM_TIMEOUT, LEAVE_OPEN_TIMEOUT
-from .argument_types import LOOPBACK, PORT, description, endpoint, seconds, whole_seconds
+from .argument_types import LOOPBACK, PORT, description, endpoint, seconds, share, whole_number
 from .credentials_file import ENVIRONMENT
 from .exit_status import ExitStatus
 from .graph import FORMATS
 from .lab import DEFAULT_NAME
+from .probe_plan import PACKETS
+from .probe_verdict import TOLERANCE
 from .terminal import WHEN
 
 PROGRAM = "vmib"
@@ -233,7 +235,7 @@ def _confirming(made: argparse.ArgumentParser) -> None:
     )
     made.add_argument(
         "--confirm-timeout",
-        type=whole_seconds(1, 86400),
+        type=whole_number(1, 86400),
         metavar="SECONDS",
         help="after which hosts take back what nobody confirmed "
         f"(default: {CONFIRM_TIMEOUT}, with --no-confirm {LEAVE_OPEN_TIMEOUT})",
@@ -244,6 +246,33 @@ def _confirming(made: argparse.ArgumentParser) -> None:
         metavar="TEXT",
         default=f"{PROGRAM} {word}",
         help=f"for the history of the agents' transactions (default: {PROGRAM} {word})",
+    )
+
+
+def _measuring(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
+        "--measure",
+        action="store_true",
+        help="also measure the delay and loss of every interface and link by probes, and what "
+        "passes them",
+    )
+    made.add_argument(
+        "--packets",
+        type=whole_number(1, 100),
+        metavar="N",
+        help=f"of each probe, 1 to 100 (default: {PACKETS})",
+    )
+    made.add_argument(
+        "--tolerance",
+        type=share,
+        metavar="PERCENT",
+        help="by which measured values may be off, such as 2.5%% "
+        f"(default: {units.format_probability(TOLERANCE)}%)",
+    )
+    made.add_argument(
+        "--traffic",
+        action="store_true",
+        help="fill every path of a lab of this computer, to measure rates",
     )
 
 
@@ -324,8 +353,13 @@ _COMMANDS: tuple[_Entry, ...] = (
         "verify",
         commands.verify,
         "Say whether all hosts are as described and do what they are told.",
-        "Rows are compared with the description, and with what agents read back from the kernel.",
-        (_real, _virtual, *_READ),
+        "Rows are compared with the description, and with what agents read back from the kernel; "
+        "with --measure, what hosts do is, too. The way through an interface to its machine and "
+        "back is measured, and that of what the machine sends to the other end of each link; "
+        "probes are removed after that, by the agents themselves if need be. A delay may be off "
+        "by the tolerance and 1 ms; a loss is off where chance does not explain it; of rates it is "
+        "seen what passes, and with --traffic what can.",
+        (_real, _virtual, _measuring, *_READ),
     ),
     (
         "status",

@@ -12,12 +12,24 @@ from typing import Any
 from vmib import mib_files
 from vmib.errors import ValueRefused, VmibError
 
-from . import checks, credentials_file, documents, lab, lab_spec, plan_text, terminal, topology
+from . import (
+    checks,
+    credentials_file,
+    documents,
+    lab,
+    lab_spec,
+    measure_text,
+    measuring,
+    plan_text,
+    terminal,
+    topology,
+)
 from . import discover as discovering
 from .apply import ApplyFailed, ApplyResult, HostResult, Options, Outcome
 from .description import load, load_real
 from .exit_status import ExitStatus
 from .graph import FORMATS, render
+from .measurement import Measurement
 from .model import Model, Real
 from .pending import Ended
 from .plan import Plan
@@ -160,13 +172,25 @@ def verify(options: argparse.Namespace) -> ExitStatus:
     model = load(options.real, options.virtual)
     if checks.has_errors(checks.check(model)):
         return say_findings(options, model)
+    measuring.check_options(options)
+    measured: Measurement | None = None
+    paint = _paint(options)
     with _manager(options, model.real) as manager:
         found = manager.verify(model)
-    lines = plan_text.verification_lines(found, _paint(options))
-    _say(options, lines, documents.verification(found))
+        lines = list(plan_text.verification_lines(found, paint))
+        if options.measure and found.ok:
+            if not options.json:
+                terminal.say(lines)
+                lines = []
+            measured = measuring.measure(options, manager, model)
+            lines += measure_text.measurement_lines(measured, paint)
+        elif options.measure:
+            lines.append("Nothing is measured of a network that is not as described.")
+    _say(options, lines, documents.verification(found, measured))
     if found.unreachable or found.plan.unreachable:
         return ExitStatus.UNREACHABLE
-    return ExitStatus.DONE if found.ok else ExitStatus.DIFFERENT
+    is_ok = found.ok and (measured is None or measured.ok)
+    return ExitStatus.DONE if is_ok else ExitStatus.DIFFERENT
 
 
 def status(options: argparse.Namespace) -> ExitStatus:

@@ -21,6 +21,7 @@ from .apply import ApplyFailed, ApplyResult
 from .describe import Describer
 from .findings import Finding
 from .lab import LabStatus
+from .measurement import Measurement
 from .pending import Ended
 from .plan import Change, HostPlan, Plan
 from .seen import Key, OutOfSync
@@ -196,8 +197,8 @@ def _deviation(found: Deviation) -> Document:
     }
 
 
-def verification(found: Verification) -> Document:
-    """The answer of verify."""
+def verification(found: Verification, measured: Measurement | None = None) -> Document:
+    """The answer of verify; `measurement` is null where nothing was measured."""
     return {
         **_schema("verify"),
         "ok": found.ok,
@@ -206,6 +207,29 @@ def verification(found: Verification) -> Document:
             name: [_deviation(each) for each in listed] for name, listed in found.deviations.items()
         },
         "unreachable": dict(found.unreachable),
+        "measurement": None if measured is None else measurement(measured),
+    }
+
+
+def measurement(found: Measurement) -> Document:
+    """What was measured of rows: delays of round trips in microseconds, rates in kbit/s."""
+    return {
+        "ok": found.ok,
+        "packets": found.packets,
+        "tolerance": found.tolerance,
+        "failed": dict(found.failed),
+        "rows": [
+            {
+                "host": row.subject.host,
+                "subject": row.subject.name,
+                "source": str(row.subject.source),
+                "off": row.off,
+                "reason": row.reason or None,
+                "round": None if row.round is None else row.round._asdict(),
+                "values": [asdict(aspect) for aspect in row.aspects],
+            }
+            for row in found.rows
+        ],
     }
 
 

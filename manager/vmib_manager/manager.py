@@ -19,7 +19,7 @@ from typing import Any, Self, TypeVar
 from vmib.errors import VmibError
 
 from . import apply as applying
-from . import checks, pending, status, topology
+from . import checks, measurement, pending, probe_session, status, topology
 from .apply import ApplyResult, Options, Tell
 from .capabilities import check_capabilities
 from .client import Agent, AgentError, Client
@@ -27,9 +27,12 @@ from .credentials import Community, Credentials
 from .discover import FoundHost, found_host
 from .findings import Finding, error
 from .graph import Graph
+from .measurement import Measurement, MeasurementPlan
 from .model import Model, Real, Source
 from .plan import HostPlan, Plan, host_plan, wanted_digest
 from .presence import check_presence
+from .probe_plan import PACKETS, Flow
+from .probe_verdict import TOLERANCE, Passed
 from .reading import read
 from .seen import Key, NameLookup, Names, Reading, Scalars, Tables
 from .status import Deviation, HostStatus
@@ -159,6 +162,40 @@ class AsyncManager:
         plan = await self.plan(model)
         deviations, failed = await self._on_all(lambda host, agent: status.deviations(agent))
         return verified(plan, deviations, failed)
+
+    async def plan_measurement(self, model: Model, packets: int = PACKETS) -> MeasurementPlan:
+        """What is to be measured to compare hosts with the model, by `packets` packets a row.
+
+        Raises a `VmibError` for the first host that cannot be measured.
+        """
+        rows = measurement.wanted_rows(model)
+        found, failed = await self._on_all(
+            lambda host, agent: measurement.host_subjects(host, agent, rows[host])
+        )
+        for failure in failed.values():
+            raise failure
+        return measurement.planned(found, packets)
+
+    async def measure(
+        self,
+        plan: MeasurementPlan,
+        *,
+        tolerance: int = TOLERANCE,
+        traffic: Mapping[tuple[str, Flow], Passed] | None = None,
+        tell: Callable[[str, int], None] = lambda host, done: None,
+    ) -> Measurement:
+        """Measure by probes, which leave nothing behind, and compare.
+
+        `tolerance` is in parts per million; `traffic` are rates that were measured before, by
+        `probe_traffic`; `tell` is told how many rows of a host are done.
+        """
+
+        def one(host: str, agent: Agent) -> Awaitable[probe_session.HostMeasured]:
+            waves = plan.hosts[host]
+            return probe_session.measure(host, agent, waves, plan.packets, partial(tell, host))
+
+        found, failed = await self._on_all(one)
+        return measurement.measured(plan, found, failed, traffic or {}, tolerance)
 
     async def status(self) -> dict[str, HostStatus]:
         """How each host and its agent are."""

@@ -13,6 +13,7 @@ from vmib.smi import Column, Oid, Scalar, Table, Tag
 from vmib.snmp import Value, VarBind
 
 from .plan import Change, Kind
+from .seen import Key
 
 _MAKERS = {
     Tag.INTEGER: Value.integer,
@@ -48,29 +49,36 @@ def waves(changes: Iterable[Change]) -> list[list[tuple[Change, Group]]]:
     first: list[tuple[Change, Group]] = []
     second: list[tuple[Change, Group]] = []
     for change in changes:
-        suffix = change.table.encode_index(change.key)
         if change.kind is Kind.REPLACE:
-            first.append((change, (_status(change.table, suffix, rows.RowStatus.destroy),)))
-            second.append((change, _creation(change, suffix)))
+            first.append((change, destruction(change.table, change.key)))
+            second.append((change, _creation(change)))
         elif change.kind is Kind.CREATE:
-            first.append((change, _creation(change, suffix)))
+            first.append((change, _creation(change)))
         elif change.kind is Kind.DELETE:
-            first.append((change, (_status(change.table, suffix, rows.RowStatus.destroy),)))
+            first.append((change, destruction(change.table, change.key)))
         else:
-            first.append((change, _columns(change, suffix)))
+            first.append((change, _columns(change.table, change.key, change.after, change.fields)))
     return [wave for wave in (first, second) if wave]
 
 
-def _creation(change: Change, suffix: Oid) -> Group:
-    created = _status(change.table, suffix, rows.RowStatus.createAndGo)
-    return (created, *_columns(change, suffix))
+def _creation(change: Change) -> Group:
+    return creation(change.table, change.key, change.after, change.fields)
 
 
-def _columns(change: Change, suffix: Oid) -> Group:
-    return tuple(
-        varbind(change.table.column(name), suffix, getattr(change.after, name))
-        for name in change.fields
-    )
+def creation(table: Table, key: Key, row: Any, fields: Iterable[str]) -> Group:
+    """What creates a row with these fields."""
+    created = _status(table, table.encode_index(key), rows.RowStatus.createAndGo)
+    return (created, *_columns(table, key, row, fields))
+
+
+def destruction(table: Table, key: Key) -> Group:
+    """What destroys a row."""
+    return (_status(table, table.encode_index(key), rows.RowStatus.destroy),)
+
+
+def _columns(table: Table, key: Key, row: Any, fields: Iterable[str]) -> Group:
+    suffix = table.encode_index(key)
+    return tuple(varbind(table.column(name), suffix, getattr(row, name)) for name in fields)
 
 
 def locked(spin_lock: int) -> VarBind:

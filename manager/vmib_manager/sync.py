@@ -8,7 +8,7 @@ with Manager(model.real, credentials) as manager:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -19,9 +19,12 @@ from .credentials import Community, Credentials
 from .discover import FoundHost
 from .graph import Graph
 from .manager import AsyncManager
+from .measurement import Measurement, MeasurementPlan
 from .model import Model, Real
 from .pending import Ended
 from .plan import Plan
+from .probe_plan import PACKETS, Flow
+from .probe_verdict import TOLERANCE, Passed
 from .status import Deviation, HostStatus
 from .verification import Verification
 
@@ -106,6 +109,22 @@ class Manager:
     def verify(self, model: Model) -> Verification:
         """Whether the hosts are as the model says."""
         return self._run(self._manager.verify(model))
+
+    def plan_measurement(self, model: Model, packets: int = PACKETS) -> MeasurementPlan:
+        """What is to be measured to compare hosts with the model."""
+        return self._run(self._manager.plan_measurement(model, packets))
+
+    def measure(
+        self,
+        plan: MeasurementPlan,
+        *,
+        tolerance: int = TOLERANCE,
+        traffic: Mapping[tuple[str, Flow], Passed] | None = None,
+        tell: Callable[[str, int], None] = lambda host, done: None,
+    ) -> Measurement:
+        """Measure by probes, which leave nothing behind, and compare."""
+        step = self._manager.measure(plan, tolerance=tolerance, traffic=traffic, tell=tell)
+        return self._run(step)
 
     def status(self) -> dict[str, HostStatus]:
         """How each host and its agent are."""

@@ -88,6 +88,11 @@ class ProgressLine:
         messages = f", {done} of {total} messages" if total > len(self._done) else ""
         self._write(f"{progress.phase.value}: {hosts} of {len(self._done)} hosts{messages}")
 
+    def show(self, text: str) -> None:
+        """Show this text."""
+        if self._on:
+            self._write(text)
+
     def _write(self, text: str) -> None:
         padding = " " * max(0, self._length - len(text))
         self._stream.write(f"\r{text}{padding}")

@@ -298,8 +298,7 @@ class Table:
     @cached_property
     def row_status(self) -> Column | None:
         """The RowStatus column, or None where rows are not created by managers."""
-        last = self.columns[-1]
-        return last if last.syntax.convention == "RowStatus" else None
+        return next((c for c in self.columns if c.syntax.convention == "RowStatus"), None)
 
     @cached_property
     def writable(self) -> tuple[Column, ...]:
