@@ -1,7 +1,7 @@
 # The two commands: `make demo` and `make test`. Both do all their set-up themselves.
 PY := .venv/bin/python
 
-.PHONY: setup demo test lint docs bench bench-agent generated clean
+.PHONY: setup demo test lint docs nms-zabbix bench bench-agent generated clean
 
 setup:
 	@packaging/setup.sh
@@ -20,6 +20,10 @@ lint: setup
 # The documentation as a site, with references of MIB, XML, commands and Python.
 docs: setup
 	@$(PY) packaging/site/build.py .cache/mibs out/site
+
+# A real Zabbix server that watches a lab.
+nms-zabbix: setup
+	@$(PY) -m pytest -s tests/nms/test_zabbix.py
 
 bench:
 	@packaging/setup.sh bridge-utils mininet

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from vmib_agent import commands as agent_commands
 from vmib_agent import config
@@ -160,3 +161,12 @@ def test_everything_is_installed_where_its_readers_look_for_it() -> None:
         assert installed[file] == f"share/{places.get(file.suffix, 'fish/vendor_completions.d')}"
     for file in installed:
         assert file.is_file()
+
+
+def test_the_page_about_zabbix_has_the_macros_of_the_template_with_their_defaults() -> None:
+    text = (PACKAGING / "zabbix" / "vmib-agent-6.0.yaml").read_text()
+    [template] = yaml.safe_load(text)["zabbix_export"]["templates"]
+    macros = {each["macro"]: each["value"] for each in template["macros"]}
+    page = (PACKAGING / "docs" / "zabbix.md").read_text()
+    told = dict(re.findall(r"^\| `(\{\$[A-Z.]+\})` \| (\S+) \|", page, flags=re.MULTILINE))
+    assert told == macros
