@@ -6,9 +6,10 @@ import math
 import struct
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import is_not
 from typing import Any, Protocol
 
 from vmib import __version__, canonical
@@ -34,6 +35,8 @@ OperCells = Mapping[str, Any]
 """The read-only cells of a row by field; `sync` and `last_error` are told without them."""
 
 _SYNC = ("sync", "last_error")
+_STANDING = (*_SYNC, "applied")
+"""The columns that tell how a row stands."""
 _ROW_TABLES = frozenset({PROBE, *(table.name for table in CONFIGURATION)})
 
 _INVENTORIED = frozenset(
@@ -125,6 +128,9 @@ class HostView(Protocol):
     def probe(self, key: Key) -> Probe | None:
         """What is known of a probe."""
 
+    def standing(self) -> tuple[object, ...]:
+        """Other objects whenever rows may stand otherwise (`sync`, `applied`)."""
+
     def out_of_sync(self) -> int:
         """How many rows are not inSync."""
 
@@ -163,9 +169,9 @@ class Cells:
             "vmibTxnErrorTable": self._txn_error,
             **self._standard.tables,
         }
-        self._readings: Mapping[str, Callable[[Key], Reading | None]] = {
-            "vmibShapeTable": self._shape,
-            "vmibLinkTable": self._link,
+        self._readings = {
+            "vmibShapeTable": _Followed(self._shape),
+            "vmibLinkTable": _Followed(self._link),
         }
         self._scalars: Mapping[str, Callable[[], Any]] = {
             "vmibHostUuid": lambda: host.facts.uuid,
@@ -209,17 +215,23 @@ class Cells:
             return table.name == PROBE
         return table.name not in _READ and table.name not in _INVENTORIED
 
-    def is_steady(self, table: Table, column: Column) -> bool:
-        """Whether its stamp changes only together with the epoch."""
-        return table.name not in _READ or column.field in _SYNC
+    def is_read(self, table: Table, column: Column) -> bool:
+        """Whether the cells of a column are of a reading."""
+        return table.name in _READ and column.field not in _STANDING
+
+    def origins(self, table: Table, keys: Sequence[Key]) -> Sequence[object]:
+        """The readings of rows, the same object as long as they read the same."""
+        host = self._host
+        rows = host.rows
+        now = host.readings.taken(), rows.inventory, rows.intent.get(table.augments)
+        return self._readings[table.augments].of(keys, now)
 
     def stamp(self, table: Table, column: Column) -> tuple[object, ...]:
         """What the cells of a column depend on that are not live."""
         host = self._host
-        if column.field in _SYNC:
-            return (host.epoch,)
-        if table.name in _READ:
-            return host.epoch, host.readings.taken()
+        if column.field in _STANDING:
+            base = table.augments or table.name
+            return *host.standing(), host.rows.intent.get(base), host.rows.inventory
         if _is_of_row(table, column):
             return host.rows.intent.get(table.name), host.rows.inventory
         return host.rows.inventory, host.pifs, host.version
@@ -371,11 +383,13 @@ class Cells:
 
     def _read(self, row: RowKey, field: str) -> Any:
         """A cell of what has been read of a row."""
-        reading = self._readings[row.table](row.key)
+        if field == "applied":
+            if self._host.rows.row(row.table, row.key) is None:
+                return ABSENT
+            return date_and_time(self._host.applied(row))
+        reading = self._readings[row.table].read(row.key)
         if reading is None:
             return ABSENT
-        if field == "applied":
-            return date_and_time(self._host.applied(row))
         return getattr(reading if field in _OF_READING else reading.values, field)
 
     def _switch(self, key: Key) -> OperCells | None:
@@ -442,6 +456,36 @@ class Cells:
             return None
         error = txn.errors[key[1] - 1]
         return {"object": error.object, "stage": error.stage, "message": error.message[:255]}
+
+
+class _Followed:
+    """The readings of one table's rows; one that is as it was is the same object."""
+
+    def __init__(self, read: Callable[[Key], Reading | None]) -> None:
+        self.read = read
+        self._now: tuple[object, ...] = ()
+        self._before: dict[Key, Reading] = {}
+        self._found: dict[Key, Reading] = {}
+
+    def of(self, keys: Sequence[Key], now: tuple[object, ...]) -> Sequence[Reading | None]:
+        """The readings of rows; `now` are other objects when they are to be read again."""
+        if any(map(is_not, now, self._now or (None,))):
+            self._now = now
+            self._before, self._found = self._found, {}
+        found: list[Reading | None] = list(map(self._found.get, keys))
+        if not all(found):
+            for place, key in enumerate(keys):
+                if found[place] is None:
+                    found[place] = self._read_again(key)
+        return found
+
+    def _read_again(self, key: Key) -> Reading | None:
+        reading, before = self.read(key), self._before.get(key)
+        if reading is not None:
+            if before is not None and before == reading:
+                reading = before
+            self._found[key] = reading
+        return reading
 
 
 def _is_of_row(table: Table, column: Column) -> bool:

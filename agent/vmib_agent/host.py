@@ -104,6 +104,7 @@ class Host:
         self.epoch = 0
         self.state = State(spin_lock=secrets.randbelow(2**31))
         self.rows = Rows({}, Inventory())
+        self._shaped: tuple[Inventory, Mapping[VifKey, ShapedVif]] = Inventory(), {}
         self._world = World()
         self._known: tuple[object, ...] = ()
         self.pifs: Mapping[int, Pif] = {}
@@ -145,7 +146,11 @@ class Host:
 
     def shaped_vifs(self) -> Mapping[VifKey, ShapedVif]:
         """The interfaces that exist now, as the shaper knows them."""
-        return shaped_vifs(self.rows.inventory)
+        inventory = self.rows.inventory
+        if self._shaped[0] is not inventory:
+            there = {key: vif for key, vif in shaped_vifs(inventory).items() if vif.device}
+            self._shaped = inventory, there
+        return self._shaped[1]
 
     def get(self, oid: Oid) -> Value | Missing:
         """The value of one instance."""
@@ -246,6 +251,10 @@ class Host:
     def applied(self, row: RowKey) -> float | None:
         """When a row was last applied (wall clock), or None."""
         return self._reconciler.applied(row)
+
+    def standing(self) -> tuple[object, ...]:
+        """Other objects whenever rows may stand otherwise (`sync`, `applied`)."""
+        return *self._reconciler.revisions(), self.mode
 
     def out_of_sync(self) -> int:
         """How many rows are not inSync."""

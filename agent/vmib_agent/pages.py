@@ -40,8 +40,11 @@ class PagedSource(Source, Protocol):
     def is_live(self, table: Table, column: Column) -> bool:
         """Whether the cells of a column may change at any moment."""
 
-    def is_steady(self, table: Table, column: Column) -> bool:
-        """Whether its stamp changes only together with the epoch."""
+    def is_read(self, table: Table, column: Column) -> bool:
+        """Whether the cells of a column are read again and again, row by row."""
+
+    def origins(self, table: Table, keys: Sequence[Key]) -> Sequence[object]:
+        """What the cells of rows that are read depend on: the same objects, the same cells."""
 
     def stamp(self, table: Table, column: Column) -> Stamp:
         """What the cells of a column depend on that are not live."""
@@ -115,12 +118,10 @@ class KeptPage(Page):
         load: Callable[[], Rows],
         read: Callable[[Any], tuple[int, Any]],
         stamp: Callable[[], Stamp],
-        is_steady: bool,
         kept: _Kept,
     ) -> None:
         super().__init__(oid, load, read)
         self._stamp = stamp
-        self._is_steady = is_steady
         self._kept = kept
         self._stamped: Stamp = ()
         self._epoch = -1
@@ -139,13 +140,13 @@ class KeptPage(Page):
 
     def varbind(self, row: int, epoch: int) -> bytes:
         """The varbind of one row."""
-        if self._epoch != epoch or not self._is_steady:
+        if self._epoch != epoch:
             self._renew(epoch)
         return self._varbinds[row] or self.run(row, 1, epoch)[0]
 
     def run(self, start: int, count: int, epoch: int) -> list[bytes]:
         """The varbinds of so many rows from one on, or of as many as there are."""
-        if self._epoch != epoch or not self._is_steady:
+        if self._epoch != epoch:
             self._renew(epoch)
         found = self._varbinds[start : start + count]
         if not all(found):
@@ -164,6 +165,54 @@ class KeptPage(Page):
             self._varbinds = [None] * len(self.rows.keys)
         self._stamped = stamp
         self._epoch = epoch
+
+
+class ReadPage(Page):
+    """One column that is read again and again, of which a varbind is kept while its row reads the
+    same."""
+
+    def __init__(
+        self,
+        oid: Oid,
+        load: Callable[[], Rows],
+        read: Callable[[Any], tuple[int, Any]],
+        origins: Callable[[Sequence[Any]], Sequence[object]],
+        kept: _Kept,
+    ) -> None:
+        super().__init__(oid, load, read)
+        self._origins_of = origins
+        self._kept = kept
+        self._origins: list[object] = []
+        self._varbinds: list[bytes] = []
+
+    def forget_rows(self) -> None:
+        """The rows may be others now."""
+        super().forget_rows()
+        self.forget()
+
+    def forget(self) -> None:
+        """Keep nothing."""
+        self._origins, self._varbinds = [], []
+
+    def varbind(self, row: int, epoch: int) -> bytes:
+        """The varbind of one row."""
+        return self.run(row, 1, epoch)[0]
+
+    def run(self, start: int, count: int, epoch: int) -> list[bytes]:
+        """The varbinds of so many rows from one on, or of as many as there are."""
+        rows = self.rows
+        if not self._varbinds:
+            self._origins = [None] * len(rows.keys)
+            self._varbinds = [b""] * len(rows.keys)
+        stop = start + count
+        origins = self._origins_of(rows.keys[start:stop])
+        if any(map(is_not, origins, self._origins[start:stop])):
+            for place, origin in enumerate(origins, start):
+                if origin is not self._origins[place]:
+                    self._kept.count += not self._varbinds[place]
+                    self._varbinds[place] = self._encoded(rows.keys[place], rows.octets[place])
+                    self._origins[place] = origin
+        return self._varbinds[start:stop]
 
 
 class Pages:
@@ -199,7 +248,7 @@ class Pages:
         if self._kept.count > MAX_KEPT:
             self._kept.count = 0
             for page in self._pages:
-                if isinstance(page, KeptPage):
+                if isinstance(page, KeptPage | ReadPage):
                     page.forget()
 
     def get(self, octets: bytes) -> bytes:
@@ -257,9 +306,10 @@ class Pages:
         load, read = partial(self._rows_of, base), partial(self._read_cell, table, column)
         if source.is_live(table, column):
             return Page(column.oid, load, read)
-        steady = source.is_steady(table, column)
+        if source.is_read(table, column):
+            return ReadPage(column.oid, load, read, partial(source.origins, table), self._kept)
         stamp = partial(source.stamp, table, column)
-        return KeptPage(column.oid, load, read, stamp, steady, self._kept)
+        return KeptPage(column.oid, load, read, stamp, self._kept)
 
     def _rows_of(self, table: Table) -> Rows:
         rows = self._rows.get(table.name)

@@ -6,6 +6,7 @@ readings at least a second apart.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_network
@@ -20,7 +21,9 @@ from .shaper import VifStatistics
 from .shapingstate import ShapedVif, VifState
 
 FRESH = 0.5
-"""Seconds for which a reading answers."""
+"""Seconds for which a reading answers at least."""
+SHARE = 0.1
+"""How much of the time reading may take: many interfaces are read less often."""
 RATE_INTERVAL = 1.0
 """Seconds at least between the two readings of a rate."""
 
@@ -72,7 +75,8 @@ class Readings:
         self._kernel = kernel
         self._vifs = vifs
         self._uptime = uptime
-        self._taken = -FRESH
+        self._taken = -math.inf
+        self._fresh = FRESH
         self._shaped: Mapping[VifKey, ShapedVif] = {}
         self._statistics: Mapping[ShapedVif, VifStatistics] = {}
         self._states: Mapping[ShapedVif, VifState] = {}
@@ -84,7 +88,7 @@ class Readings:
 
     def expire(self) -> None:
         """Forget what was read: the kernel has been changed."""
-        self._taken = self._counters_taken = -FRESH
+        self._taken = self._counters_taken = -math.inf
 
     def taken(self) -> float:
         """When the present readings were taken; takes them, if those before are too old."""
@@ -133,13 +137,14 @@ class Readings:
 
     def _refresh(self) -> None:
         now = self._uptime()
-        if now - self._taken < FRESH:
+        if now - self._taken < self._fresh:
             return
         self._shaped = self._vifs()
         vifs = tuple(self._shaped.values())
         self._states = self._kernel.shaper.read(vifs)
         self._statistics = self._kernel.shaper.statistics(vifs)
         self._taken = now
+        self._fresh = max(FRESH, (self._uptime() - now) / SHARE)
 
     def _metered(self, key: Any, values: Operational, mechanism: str) -> Reading:
         meter = self._meters.get(key)

@@ -89,6 +89,7 @@ class Reconciler:
         self._undelivered: Mapping[RowKey, str] = {}
         self._deliveries: Mapping[str, Delivery] = {}
         self._applied: dict[RowKey, float] = {}
+        self._revision = 0
         self.is_complete = False
 
     def sync(self, row: RowKey) -> tuple[Sync, str]:
@@ -106,6 +107,10 @@ class Reconciler:
     def applied(self, row: RowKey) -> float | None:
         """When a row was last applied (wall clock), or None."""
         return self._applied.get(row)
+
+    def revisions(self) -> tuple[object, ...]:
+        """Other objects whenever `sync` or `applied` may say something else."""
+        return self._revision, self._drift.revision
 
     def drifted(self) -> set[RowKey]:
         """The rows that drift, and do not fail."""
@@ -180,6 +185,7 @@ class Reconciler:
         self._applied |= {row: wall for row in there if row not in plan.wish.waiting}
         self._has_become(plan.rows, plan.target, plan.wish)
         self._obstructed = plan.obstructed
+        self._revision += 1
         subjects = self._drift.subjects()
         scope = scope_of(plan.target, plan.target, plan.rows.inventory, subjects)
         return self._drift.keep(self._make(scope, plan.target, plan.wish, plan.rows))
@@ -224,6 +230,7 @@ class Reconciler:
         self.is_complete = not failed and (stale is not None or self.is_complete)
         self._has_become(rows, target, wanted)
         self._obstructed = {found.row: found.message for found in obstructions}
+        self._revision += 1
         return Outcome(new, self._drift.keep(failed))
 
     def _make(self, scope: Scope, target: Target, wanted: Wish, rows: Rows) -> dict[RowKey, str]:
@@ -286,7 +293,9 @@ class Reconciler:
                     found.setdefault(row, reason)
         before = self._undelivered, self._deliveries
         self._undelivered, self._deliveries = found, deliveries
-        return before != (found, deliveries)
+        is_changed = before != (found, deliveries)
+        self._revision += is_changed
+        return is_changed
 
     def way(self, place: str) -> Way:
         """How a guest, by its UUID, gets its addresses and routes."""

@@ -71,10 +71,12 @@ class Drift:
 
     Each look replaces what an earlier look at the same things found; the answer of a look says
     which rows began (True) and which ceased (False) to drift. A row of several sections (a switch
-    is a bridge and has rules) drifts as long as one of them does.
+    is a bridge and has rules) drifts as long as one of them does. `revision` grows with every
+    change.
     """
 
     def __init__(self) -> None:
+        self.revision = 0
         self._found: dict[_Section, dict[RowKey, tuple[str, str]]] = {
             "shaping": {},
             "network": {},
@@ -96,6 +98,7 @@ class Drift:
     def keep(self, rows: Collection[RowKey]) -> list[RowKey]:
         """Everything but these rows has been made right; the rows that drift no more."""
         ceased = [row for row in self.rows() if row not in rows]
+        self.revision += bool(ceased)
         for found in self._found.values():
             for row in ceased:
                 found.pop(row, None)
@@ -158,9 +161,9 @@ class Drift:
     ) -> dict[RowKey, bool]:
         before = self.rows()
         known = self._found[section]
-        for row in looked:
-            known.pop(row, None)
-        known.update(now)
+        others = {row: why for row, why in known.items() if row not in looked}
+        self._found[section] = {**others, **now}
+        self.revision += self._found[section] != known
         after = self.rows()
         return dict.fromkeys(after - before, True) | dict.fromkeys(before - after, False)
 
