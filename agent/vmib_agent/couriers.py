@@ -26,7 +26,7 @@ THREADS = 4
 """Guests that are reached at the same time; libvirtd serves five requests of one client."""
 FIRST_RETRY, LAST_RETRY = 0.25, 5.0
 """Seconds until an attempt is repeated; each doubles the one before."""
-RECHECK = 15.0
+RECHECK = 10.0
 """Seconds until a guest that has everything is looked at again."""
 
 _NO_WAY = (

@@ -27,15 +27,10 @@ Open = Callable[[str], Any]
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """The domains by UUID as last seen; `fault` says why they are not seen now, or is "".
-
-    `version` is the hypervisor's, "" while unknown; `is_known` whether anything was ever seen.
-    """
+    """The domains by UUID as last seen; `fault` says why they are not seen now, or is ""."""
 
     domains: Mapping[str, Domain] = field(default_factory=dict)
     fault: str = "not connected yet"
-    version: str = ""
-    is_known: bool = False
 
 
 class DomainWatch:
@@ -52,12 +47,18 @@ class DomainWatch:
         self._lost = ""
         self._stopping = False
         self._sight = Sight()
+        self._version = ""
         self._thread = threading.Thread(target=self._run, name="vmib-libvirt", daemon=True)
 
     @property
     def sight(self) -> Sight:
         """The last picture."""
         return self._sight
+
+    @property
+    def version(self) -> str:
+        """The hypervisor's version, "" while it is not known."""
+        return self._version
 
     def start(self, patience: float) -> None:
         """Begin; waits until there is a picture or an error, but no longer than `patience`."""
@@ -85,7 +86,7 @@ class DomainWatch:
             try:
                 connection = self._open(self._uri)
             except self._library.libvirtError as error:
-                self._see(Sight(self._sight.domains, str(error), "", self._sight.is_known))
+                self._see(Sight(self._sight.domains, str(error)))
                 self._sleep(pause)
                 pause = min(2 * pause, LAST_RETRY)
                 continue
@@ -97,7 +98,7 @@ class DomainWatch:
                 self._lost = self._lost or str(error)
             _close(connection)
             if not self._stopping:
-                self._see(Sight(self._sight.domains, self._lost, "", self._sight.is_known))
+                self._see(Sight(self._sight.domains, self._lost))
                 self._sleep(pause)
 
     def _sleep(self, seconds: float) -> None:
@@ -107,9 +108,13 @@ class DomainWatch:
     def _follow(self, connection: Any) -> None:
         """Keep the picture up to date; returns or raises libvirtError when there is an end."""
         self._listen(connection)
-        version = _dotted(connection.getVersion())
-        self._see(Sight(self._all(connection), "", version, is_known=True))
-        log.info(event("hypervisor-connected", uri=self._uri, version=version))
+        self._see(Sight(self._all(connection), ""))
+        log.info(event("hypervisor-connected", uri=self._uri))
+        # The first time libvirtd may have to ask QEMU, which takes minutes on a slow computer.
+        name = "vmib-libvirt-version"
+        threading.Thread(
+            target=self._learn_version, args=(connection,), name=name, daemon=True
+        ).start()
         while True:
             with self._condition:
                 self._condition.wait_for(self._has_work, RESYNC)
@@ -122,7 +127,13 @@ class DomainWatch:
                 if everything
                 else self._some(connection, self._sight.domains, dirty)
             )
-            self._see(Sight(domains, "", version, is_known=True))
+            self._see(Sight(domains, ""))
+
+    def _learn_version(self, connection: Any) -> None:
+        try:
+            self._version = _dotted(connection.getVersion())
+        except self._library.libvirtError as error:
+            log.debug(event("hypervisor-version-unknown", error=error))
 
     def _has_work(self) -> bool:
         return bool(self._stopping or self._lost or self._everything or self._dirty)

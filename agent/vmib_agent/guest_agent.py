@@ -45,6 +45,9 @@ Ask = Callable[[str], str]
 """Sends one command of the guest agent (JSON) and returns its answer (JSON)."""
 
 _LINK = re.compile(r"\d+: (?P<name>[^:@\s]+)(?:@\S*)?: <(?P<flags>[^>]*)> mtu (?P<mtu>\d+)")
+_OTHER_TYPES = frozenset(
+    {"anycast", "broadcast", "local", "multicast", "nat", "throw", "unknown", "xresolve"}
+)
 
 
 class GuestRefused(VmibError):
@@ -90,7 +93,8 @@ def parse_routes(text: str, links: Mapping[str, Link], version: int) -> Iterator
     """
     for line in text.splitlines():
         words = line.split()
-        if not words or line[0].isspace():  # the next hops of a multipath route
+        # The next hops of a multipath route, and types that are no matter of a configuration.
+        if not words or line[0].isspace() or words[0] in _OTHER_TYPES:
             continue
         kind = RouteKind.UNICAST
         if words[0] in [other.value for other in RouteKind]:

@@ -39,7 +39,7 @@ class LibvirtHypervisor:
     @property
     def version(self) -> str:
         """The hypervisor's version, "" while it is not known."""
-        return self._watch.sight.version
+        return self._watch.version
 
     def guests(self) -> Sequence[Guest]:
         """All domains, by name, as last seen; raises `Unavailable` while libvirtd is lost."""

@@ -67,6 +67,11 @@ def _is_hook(found: tc.Found) -> bool:
     return found.header.parent == INGRESS_PARENT
 
 
+def _is_noqueue(found: tc.Found) -> bool:
+    """Whether it says that there is no queue, as libvirt does of every tap device it makes."""
+    return found.kind == "noqueue" and found.header.parent == ROOT
+
+
 def _obstacles(device: str, reading: Reading) -> tuple[Obstacle, ...]:
     """Foreign qdiscs at the root or below ours; those without a handle are the kernel's own."""
     found: list[Obstacle] = []
@@ -74,7 +79,7 @@ def _obstacles(device: str, reading: Reading) -> tuple[Obstacle, ...]:
     for item in reading.qdiscs:
         handle, parent = item.header.handle, item.header.parent
         is_own = is_stage(handle) or (is_leaf(handle) and has_stage)
-        if not handle or _is_hook(item) or is_own:
+        if not handle or _is_hook(item) or is_own or _is_noqueue(item):
             continue
         place = "root" if parent == ROOT else f"parent {handle_text(parent)}"
         what = f"qdisc {item.kind} {handle_text(handle)} on {device} {place}"
@@ -159,6 +164,7 @@ def judge(
         to_vm=tree_of(reading),
         from_vm=tree_of(ifb_reading) if ifb_owner is Owner.VMIB else EMPTY,
         mtu=device.mtu,
+        is_noqueue=any(found.header.handle and _is_noqueue(found) for found in reading.qdiscs),
         hook=hook.owner,
         is_redirected=is_redirected,
         is_misdirected=bool(reading.redirects) and not is_redirected,

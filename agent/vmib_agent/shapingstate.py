@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from vmib.errors import Unavailable
-from vmib_agent.qdiscs import EMPTY, Tree
+from vmib_agent.qdiscs import EMPTY, ROOT, Qdisc, Tree
 from vmib_agent.steps import IfbStep, IngressStep, RedirectStep, Step, TcStep, Verb
 from vmib_agent.treediff import diff_trees
 
@@ -49,13 +49,15 @@ class VifState:
     `to_vm` stands at the root of the device, `from_vm` at that of the ifb. `hook` is the owner of
     the device's ingress qdisc; our filter in it, or in a foreign one, sends everything to the ifb,
     or, misdirected, to another device or none, as happens when somebody removes the ifb. An ifb
-    that is down drops what comes.
+    that is down drops what comes. A device that `is_noqueue` was told by somebody to have no
+    queue: nothing is lost where one of vMIB's takes that place.
     """
 
     to_vm: Tree = EMPTY
     from_vm: Tree = EMPTY
     is_present: bool = True
     mtu: int = 0
+    is_noqueue: bool = False
     hook: Owner = Owner.NOBODY
     is_redirected: bool = False
     is_misdirected: bool = False
@@ -83,7 +85,12 @@ def _refuse(obstacles: tuple[Obstacle, ...]) -> None:
 def _to_vm(vif: ShapedVif, wanted: VifState, actual: VifState) -> Iterator[TcStep]:
     if wanted.to_vm or actual.to_vm:
         _refuse(actual.to_vm_obstacles)
-    return diff_trees(vif.device, wanted.to_vm, actual.to_vm)
+    for step in diff_trees(vif.device, wanted.to_vm, actual.to_vm):
+        takes_root = isinstance(step.item, Qdisc) and step.item.parent == ROOT
+        if actual.is_noqueue and takes_root and step.verb is Verb.ADD:
+            yield replace(step, verb=Verb.REPLACE)
+        else:
+            yield step
 
 
 class _Plan:

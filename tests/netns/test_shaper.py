@@ -433,6 +433,16 @@ def test_a_foreign_root_qdisc_is_untouched_and_named(lab: Lab) -> None:
     assert run("tc", "-n", lab.host, "qdisc", "show") == before
 
 
+def test_a_noqueue_that_libvirt_gave_a_tap_device_is_nothing_in_the_way(lab: Lab) -> None:
+    run("tc", "-n", lab.host, "qdisc", "add", "dev", "va", "root", "handle", "801b:", "noqueue")
+    assert lab.want() == []
+    (step,) = lab.want(compile_tree(Impairment(rate=5000), {}, MTU))
+    assert step.startswith("tc qdisc replace dev va root")
+    assert [item["kind"] for item in lab.qdiscs().values()] == ["tbf"]
+    lab.want()
+    assert "tbf" not in run("tc", "-n", lab.host, "qdisc", "show")
+
+
 def test_a_foreign_qdisc_below_ours_is_untouched_and_named(lab: Lab) -> None:
     tree = compile_tree(Impairment(rate=5000), {}, MTU)
     lab.want(tree)

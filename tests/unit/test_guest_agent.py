@@ -42,6 +42,7 @@ default via 10.0.0.254 dev eth0
 10.0.0.0/24 dev eth0 proto kernel scope link src 10.0.0.1
 10.1.0.0/16 via 10.0.0.2 dev eth0 proto 118 metric 5
 blackhole 10.2.0.0/16 proto 118
+multicast 239.0.0.0/8 dev eth0 proto kernel metric 256
 172.17.0.0/16 dev docker0 proto kernel scope link src 172.17.0.1
 10.3.0.0/16
 \tnexthop via 10.0.0.3 dev eth0 weight 1

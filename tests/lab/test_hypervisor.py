@@ -1,0 +1,269 @@
+"""Real guests under a real hypervisor: found, shaped, isolated, followed. QEMU here, Xen in a dom0
+($VMIB_LAB_HYPERVISOR)."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import libvirt
+import pytest
+
+from . import hypervisors
+from .host_lab import ADDRESS, PORT, HostLab, eventually, mac_of, uuid_of
+from .hypervisors import Interface
+
+pytestmark = pytest.mark.lab
+
+APPEARANCE = 1.0
+"""Seconds that may pass from the appearance of a device until it is shaped."""
+KEPT_LOGS = Path("/tmp/vmib-lab-logs")
+
+REAL = f"""<real xmlns="urn:vmib:1">
+  <host id="h1" hypervisor="{{kind}}">
+    <agent address="{ADDRESS}" port="{PORT}" user="admin"/>
+    <machine name="m1"><vif mac="{mac_of(1)}"/></machine>
+    <machine name="m2"><vif mac="{mac_of(2)}"/></machine>
+  </host>
+</real>
+"""
+VIRTUAL = """<virtual xmlns="urn:vmib:1">
+  <site id="lan" subnet="10.31.0.0/24">
+    <member machine="m1" address="10.31.0.1"/>
+    <member machine="m2" address="10.31.0.2"/>
+  </site>
+  <link a="m1" b="m2" rate="4Mbit"/>
+</virtual>
+"""
+
+
+@pytest.fixture(scope="module")
+def lab(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[HostLab]:
+    if reason := hypervisors.missing():
+        pytest.skip(reason)
+    failed = request.session.testsfailed
+    directory = tmp_path_factory.mktemp("hypervisor")
+    with hypervisors.hypervisor(directory) as hypervisor:
+        made = HostLab(hypervisor, directory)
+        try:
+            made.define(1, words="vif0=10.31.1.1/24")
+            made.define(2, words="vif0=10.31.1.2/24")
+            made.boot(1, 2)
+            made.start_agent()
+            yield made
+        finally:
+            made.close()
+            if request.session.testsfailed > failed:
+                shutil.copytree(directory, KEPT_LOGS, dirs_exist_ok=True)
+
+
+def shape(lab: HostLab, number: int, rate: int, way: str = "toVm") -> None:
+    lab.set(f"vmibShapeRate.{lab.vm(number)}.1.{way}", "u", str(rate))
+
+
+def sync(lab: HostLab, number: int, way: str = "toVm") -> str:
+    return lab.value(f"vmibShapeOperSync.{lab.vm(number)}.1.{way}")
+
+
+def transferred(lab: HostLab, source: int, target: str, megabits: float, seconds: int = 6) -> float:
+    """Mbit/s of TCP from a guest to an address, as the receiver counts it."""
+    command = f"iperf3 -c {target} -t {seconds} -f k -i 0 -J | grep -A9 sum_received"
+    text = lab.guests[source].run(command, seconds + 30)
+    line = next(line for line in text.splitlines() if "bits_per_second" in line)
+    return float(line.split(":")[1].strip(" ,")) / 1e6
+
+
+def test_guests_are_found_with_uuid_name_and_host_ends(lab: HostLab) -> None:
+    for number in (1, 2):
+        vm = lab.vm(number)
+        assert lab.value(f"vmibVmName.{vm}") == f"m{number}"
+        assert lab.value(f"vmibVmPresence.{vm}") == "running"
+        device = lab.device(number)
+        assert device in lab.devices()
+        if lab.hypervisor.kind == "xen":
+            assert device == f"vif{lab.guests[number].domain.ID()}.0"
+    assert lab.value("vmibHostHypervisor.0") == lab.hypervisor.kind
+    assert lab.value("vmibHostHypervisorStatus.0") == "up"
+
+
+def test_the_rate_of_a_guest_is_what_was_set(lab: HostLab) -> None:
+    shape(lab, 2, 2000)
+    device = lab.device(2)
+    assert lab.rate(device) == 2000
+    before = lab.qdiscs(device)[0]["bytes"]
+    found = transferred(lab, 1, "10.31.1.2", 2)
+    # Of 1514 octets of a frame 1448 are the connection's.
+    assert found == pytest.approx(2 * 1448 / 1514, rel=0.05)
+    assert lab.qdiscs(device)[0]["bytes"] - before > 1_000_000
+    shape(lab, 2, 0)
+
+
+def test_the_rate_from_a_guest_is_what_was_set(lab: HostLab) -> None:
+    shape(lab, 1, 3000, "fromVm")
+    assert transferred(lab, 1, "10.31.1.2", 3) == pytest.approx(3 * 1448 / 1514, rel=0.05)
+    shape(lab, 1, 0, "fromVm")
+    assert transferred(lab, 1, "10.31.1.2", 3, seconds=3) > 10
+
+
+def test_the_manager_applies_a_network_and_verifies_it(lab: HostLab) -> None:
+    (lab.directory / "real.xml").write_text(REAL.format(kind=lab.hypervisor.kind))
+    (lab.directory / "virtual.xml").write_text(VIRTUAL)
+    lab.vmib("apply", "real.xml", "virtual.xml")
+    if lab.hypervisor.has_guest_agent:
+        eventually(lambda: lab.guests[1].pings("10.31.0.2"), "m1 reaches m2 by its new address")
+        assert transferred(lab, 1, "10.31.0.2", 4) == pytest.approx(4 * 1448 / 1514, rel=0.06)
+        vm = lab.vm(1)
+        assert lab.value(f"vmibAddrOrigin.{vm}.1.ipv4.4.10.31.0.1") == "guestAgent"
+        assert lab.value(f"vmibAddrSync.{vm}.1.ipv4.4.10.31.0.1") == "inSync"
+        lab.vmib("verify", "real.xml", "virtual.xml")
+    lab.vmib("clear", "real.xml")
+
+
+def test_guests_of_two_domains_do_not_reach_each_other(lab: HostLab) -> None:
+    assert lab.guests[1].pings("10.31.1.2")
+    one, two = lab.vm(1), lab.vm(2)
+    for index, vm in ((1, one), (2, two)):
+        lab.set(
+            f"vmibDomainName.{index}", "s", f"d{index}",
+            f"vmibDomainRowStatus.{index}", "i", "createAndGo",
+            f"vmibVifDomain.{vm}.1", "u", str(index),
+            f"vmibVifSpoofGuard.{vm}.1", "i", "false",
+        )  # fmt: skip
+    assert not lab.guests[1].pings("10.31.1.2")
+    for index, vm in ((1, one), (2, two)):
+        lab.set(
+            f"vmibVifDomain.{vm}.1", "u", "0",
+            f"vmibVifSpoofGuard.{vm}.1", "i", "true",
+            f"vmibDomainRowStatus.{index}", "i", "destroy",
+        )  # fmt: skip
+    assert lab.guests[1].pings("10.31.1.2")
+
+
+def test_a_guest_that_is_destroyed_is_waited_for_and_shaped_as_soon_as_it_is_back(
+    lab: HostLab,
+) -> None:
+    shape(lab, 2, 5000)
+    shape(lab, 2, 6000, "fromVm")
+    vm = lab.vm(2)
+    lab.guests[2].domain.destroy()
+    eventually(lambda: sync(lab, 2) == "waiting", "the row is waiting")
+    assert lab.value(f"vmibVmPresence.{vm}") == "defined"
+    with shaped_soon(lab, 5000):
+        lab.guests[2].domain.create()
+    lab.guests[2].listen()
+    lab.guests[2].is_ready()
+    assert (lab.vm(2), sync(lab, 2), sync(lab, 2, "fromVm")) == (vm, "inSync", "inSync")
+    assert lab.guests[1].pings("10.31.1.2")
+    shape(lab, 2, 0)
+    shape(lab, 2, 0, "fromVm")
+
+
+@contextmanager
+def shaped_soon(lab: HostLab, rate: int) -> Iterator[None]:
+    """What is done in the block makes a device appear, which is shaped within the time."""
+    before = lab.devices().values()
+    moments: list[float] = []
+
+    def watch() -> None:
+        new: list[str] = []
+        end = time.monotonic() + 60
+        while not new and time.monotonic() < end:
+            new = [
+                name
+                for name, index in lab.devices().items()
+                if name.startswith(("vif", "vnet")) and index not in before
+            ]
+        moments.append(time.monotonic())
+        while new and lab.rate(new[0]) != rate and time.monotonic() < end:
+            time.sleep(0.005)
+        moments.append(time.monotonic())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        watcher.join()
+    print(f"shaped {moments[1] - moments[0]:.3f} s after the device appeared")
+    assert moments[1] - moments[0] < APPEARANCE
+
+
+def test_an_interface_that_is_plugged_in_is_found_and_shaped(lab: HostLab) -> None:
+    vm = lab.vm(1)
+    xml = lab.hypervisor.interface_xml(Interface(mac_of(1, 1)))
+    domain = lab.guests[1].domain
+    domain.attachDeviceFlags(xml, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+    device = eventually(lambda: lab.device(1, 1), "the interface is found", 5)
+    lab.set(f"vmibShapeRate.{vm}.2.toVm", "u", "7000")
+    assert lab.rate(device) == 7000
+    domain.detachDeviceFlags(xml, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+    name = f"vmibShapeOperSync.{vm}.2.toVm"
+    eventually(lambda: lab.value(name) == "waiting", "the row is waiting", 20)
+    with shaped_soon(lab, 7000):
+        domain.attachDeviceFlags(xml, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+    lab.set(f"vmibShapeRate.{vm}.2.toVm", "u", "0")
+    domain.detachDeviceFlags(xml, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+
+
+def test_a_libvirtd_that_is_killed_changes_nothing_on_the_wire_and_is_told(lab: HostLab) -> None:
+    shape(lab, 2, 8000)
+    device, vm = lab.device(2), lab.vm(2)
+    lab.hypervisor.kill_libvirtd()
+    eventually(lambda: lab.value("vmibHostHypervisorStatus.0") == "down", "it is told", 5)
+    assert lab.rate(device) == 8000
+    assert lab.value(f"vmibVmPresence.{vm}") == "running"
+    assert sync(lab, 2) == "inSync"
+    shape(lab, 2, 9000)
+    assert lab.rate(device) == 9000
+    assert lab.guests[1].pings("10.31.1.2")
+    lab.hypervisor.start_libvirtd()
+    eventually(lambda: lab.value("vmibHostHypervisorStatus.0") == "up", "it is back", 30)
+    lab.reconnect()
+    assert (lab.rate(device), lab.device(2), lab.vm(2)) == (9000, device, vm)
+    shape(lab, 2, 0)
+
+
+def test_an_agent_that_is_killed_leaves_everything_as_it_is_and_takes_it_up_again(
+    lab: HostLab,
+) -> None:
+    shape(lab, 2, 5500)
+    device, vm = lab.device(2), lab.vm(2)
+    lab.end_agent()
+    assert lab.rate(device) == 5500
+    lab.inside("tc", "qdisc", "del", "dev", device, "root")
+    lab.start_agent()
+    assert (lab.vm(2), lab.rate(device), sync(lab, 2)) == (vm, 5500, "inSync")
+    shape(lab, 2, 0)
+
+
+def test_an_address_waits_until_the_guest_has_it(lab: HostLab) -> None:
+    vm = lab.vm(2)
+    row = f"{vm}.1.ipv4.4.10.31.2.2"
+    lab.set(f"vmibAddrPrefixLength.{row}", "u", "24", f"vmibAddrRowStatus.{row}", "i", "4")
+    route = f"{vm}.ipv4.4.10.99.0.0.16.7"
+    lab.set(f"vmibRouteNextHop.{route}", "x", "0A1F0209", f"vmibRouteRowStatus.{route}", "i", "4")
+    if not lab.hypervisor.has_guest_agent:
+        assert lab.value(f"vmibAddrSync.{row}") == "waiting"
+        lab.set(f"vmibRouteRowStatus.{route}", "i", "6", f"vmibAddrRowStatus.{row}", "i", "6")
+        return
+    why = f"vmibAddrLastError.{row}"
+    eventually(lambda: lab.value(f"vmibAddrSync.{row}") == "inSync", lambda: lab.value(why))
+    eventually(lambda: lab.value(f"vmibRouteSync.{route}") == "inSync", "the route, too")
+    assert lab.value(f"vmibRouteDelivery.{route}") == "guestAgent"
+    assert "inet 10.31.2.2/24" in lab.guests[2].run("ip addr show eth0")
+    assert "10.99.0.0/16 via 10.31.2.9" in lab.guests[2].run("ip route show")
+    lab.guests[2].run("ip addr del 10.31.2.2/24 dev eth0")
+    eventually(lambda: "10.31.2.2/24" in lab.guests[2].run("ip addr"), "it is there again", 30)
+    lab.set(f"vmibRouteRowStatus.{route}", "i", "6", f"vmibAddrRowStatus.{row}", "i", "6")
+    eventually(lambda: "10.31.2.2" not in lab.guests[2].run("ip addr"), "it is gone")
+    assert "10.31.1.2/24" in lab.guests[2].run("ip addr"), "its own address stays"
+
+
+def test_guests_have_the_uuids_that_were_given(lab: HostLab) -> None:
+    assert [guest.domain.UUIDString() for guest in lab.guests.values()] == [uuid_of(1), uuid_of(2)]
