@@ -9,6 +9,7 @@ cd "$(dirname "$0")/.."
 wanted="build-essential iperf3 iproute2 iptables iputils-ping libvirt-dev pkg-config python3-dev python3-venv smitools snmp snmpd snmptrapd zsh fish $*"
 # The machines of tests/lab.
 wanted="$wanted busybox-static cpio e2fsprogs mmdebstrap qemu-system-x86"
+wanted="$wanted dnsmasq-base kmod libvirt-daemon libvirt-daemon-driver-qemu"
 missing=""
 for package in $wanted; do
     dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing="$missing $package"
