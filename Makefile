@@ -1,7 +1,8 @@
 # The two commands: `make demo` and `make test`. Both do all their set-up themselves.
 PY := .venv/bin/python
 
-.PHONY: setup demo test lint docs nms-zabbix bench bench-agent generated clean
+.PHONY: setup demo test lint docs bench bench-agent generated clean
+.PHONY: nms-nagios nms-prometheus nms-traps nms-zabbix
 
 setup:
 	@packaging/setup.sh
@@ -31,17 +32,32 @@ bench:
 
 # The agent and the manager's client beside others. Debian's exporter is unpacked, not installed:
 # its package would start a service.
-bench-agent:
+bench-agent: .cache/exporter
 	@packaging/setup.sh libsnmp-dev
-	@test -d .cache/exporter/usr || (mkdir -p .cache/exporter && cd .cache/exporter && \
-	    apt-get -qq -o APT::Sandbox::User=root download prometheus-snmp-exporter && \
-	    dpkg -x prometheus-snmp-exporter_*.deb .)
 	@$(PY) tests/bench/agent_speed.py --markdown packaging/docs/agent-speed.md
 
-# What is derived from another file and committed: MIB objects and rows, man pages, completion.
-generated: setup
+.cache/exporter: | setup
+	@mkdir -p $@.new && cd $@.new && \
+	    apt-get -qq -o APT::Sandbox::User=root download prometheus-snmp-exporter && \
+	    dpkg -x prometheus-snmp-exporter_*.deb . && mv ../$(notdir $@).new ../$(notdir $@)
+
+# Real management stations watch a lab, and what they say themselves is printed.
+nms-nagios: setup
+	@$(PY) -m pytest -q -s tests/nms/test_nagios.py
+
+nms-prometheus: setup
+	@$(PY) -m pytest -q -s tests/nms/test_prometheus.py
+
+nms-traps: setup
+	@$(PY) -m pytest -q -s tests/nms/test_traps.py
+
+# What is derived from another file and committed: MIB objects and rows, man pages, completion,
+# the exporter's configuration.
+generated: setup .cache/exporter
 	@$(PY) mibs/generate.py .cache/mibs
 	@$(PY) packaging/generate.py
+	@$(PY) packaging/prometheus/generate.py .cache/exporter/usr/bin/prometheus-snmp-generator \
+	    .cache/mibs
 
 clean:
 	rm -rf .venv .cache build dist out *.egg-info
