@@ -115,6 +115,8 @@ def test_the_documentation_number_stands_in_one_place_of_the_code() -> None:
     assert sorted(holders) == [
         "mibs/VMIB-ROOT-MIB.txt",
         "mibs/vmib/objects.py",
+        "packaging/prometheus/snmp-0.22.yml",
+        "packaging/prometheus/snmp.yml",
         "packaging/snmpd/vmib.conf",
         "packaging/zabbix/vmib-agent-6.0.yaml",
         "tests/unit/published_oids.txt",
