@@ -22,10 +22,6 @@ lint: setup
 docs: setup
 	@$(PY) packaging/site/build.py .cache/mibs out/site
 
-# A real Zabbix server that watches a lab.
-nms-zabbix: setup
-	@$(PY) -m pytest -s tests/nms/test_zabbix.py
-
 bench:
 	@packaging/setup.sh bridge-utils mininet
 	@$(PY) tests/bench/run.py --markdown packaging/docs/benchmarks.md
@@ -50,6 +46,9 @@ nms-prometheus: setup
 
 nms-traps: setup
 	@$(PY) -m pytest -q -s tests/nms/test_traps.py
+
+nms-zabbix: setup
+	@$(PY) -m pytest -s tests/nms/test_zabbix.py
 
 # What is derived from another file and committed: MIB objects and rows, man pages, completion,
 # the exporter's configuration.
