@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import agent_sample
+import schema_reference
 import shtab
 import zabbix_template
 from manpages import pages
@@ -29,6 +30,8 @@ def outputs() -> dict[str, str]:
     """The text of every generated file by its path."""
     found = {f"man/{name}": text for name, text in pages().items()}
     found["agent.toml"] = agent_sample.text()
+    schema = HERE.parent / "manager" / "vmib_manager" / "vmib.xsd"
+    found["docs/xml-reference.md"] = schema_reference.reference(schema)
     found[zabbix_template.FILE] = zabbix_template.template()
     for parser in (manager.parser(), agent.parser(), plugin.parser()):
         _complete_files(parser)

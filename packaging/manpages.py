@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import schema_reference
 import troff
 
 from vmib import __version__
@@ -359,7 +360,9 @@ def _descriptions(paper: type[Page]) -> Page:
     if not title.startswith("# "):
         raise ValueError(f"no title: {title}")
     page.heading("DESCRIPTION")
-    page.markdown(re.sub(r"^Examples: .*\n", "", text, flags=re.MULTILINE))
+    page.markdown(re.sub(r"^(Examples: .*|All \[elements.*\n.*)\n", "", text, flags=re.MULTILINE))
+    reference = schema_reference.reference(ROOT / "manager" / "vmib_manager" / "vmib.xsd")
+    page.markdown("## Elements" + reference[reference.index("\n## ") :].replace("\n## ", "\n### "))
     _see_also(page, "vmib(1)")
     return page
 

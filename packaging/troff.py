@@ -124,7 +124,10 @@ def _blocks(text: str) -> Iterator[str]:
 
 def _rows(lines: Sequence[str]) -> Iterator[tuple[str, str]]:
     """The rows of a table as terms and texts; what a column is called precedes its cells."""
-    rows = [[cell.strip() for cell in each.strip("|").split("|")] for each in lines]
+    rows = [
+        [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", each)[1:-1]]
+        for each in lines
+    ]
     if len(lines) < 2 or not _RULE.fullmatch(lines[1]):
         raise ValueError(f"no table: {lines[0]}")
     names = rows[0]

@@ -21,7 +21,6 @@ sys.path[:0] = [str(ROOT / "mibs"), str(ROOT / "packaging")]
 
 import markdown_page  # noqa: E402
 import mib_reference  # noqa: E402
-import schema_reference  # noqa: E402
 from manpages import pages  # noqa: E402
 
 from generate import compile_mibs  # noqa: E402
@@ -59,7 +58,6 @@ def stage(source: Path, base: Path) -> None:
     shutil.copy(schema, source / "files")
     mib = compile_mibs(base)["VMIB-MIB"]
     (source / "mib-reference.md").write_text(mib_reference.reference(mib))
-    (source / "xml-reference.md").write_text(schema_reference.reference(schema))
     (source / "python.md").write_text(_python())
     for name, text in pages(markdown_page.Page).items():
         if name != "vmib-network.xml.5":  # that is xml.md

@@ -24,6 +24,7 @@ EXAMPLES = ROOT / "manager" / "examples"
 PAGES = {path.name: path for path in (ROOT / "README.md", *sorted(DOCS.glob("*.md")))}
 SCHEMA = ROOT / "manager" / "vmib_manager" / "vmib.xsd"
 XS = "{http://www.w3.org/2001/XMLSchema}"
+GENERATED = ("xml-reference.md",)
 TOP = ("agent/", "manager/", "mibs/", "packaging/", "tests/", ".cache/")
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -141,24 +142,12 @@ def test_objects_of_the_mib_are_spelled_as_there(page: str) -> None:
     assert set(OBJECT.findall(text_of(page))) <= known
 
 
-def test_the_reference_has_every_element_and_attribute_of_the_schema() -> None:
-    text = text_of("xml.md")
-    spans = {span for each in SPAN.findall(text) for span in re.split(r"[ =]", each)}
-    schema = ElementTree.parse(SCHEMA).getroot()
-    elements = {element.get("name") for element in schema.iter(f"{XS}element")}
-    attributes = {attribute.get("name") for attribute in schema.iter(f"{XS}attribute")}
-    assert len(elements) > 20
-    assert len(attributes) > 50
-    assert {f"<{name}>" for name in elements} - spans == set()
-    assert attributes - spans == set()
-    values = {value.get("value") for value in schema.iter(f"{XS}enumeration")}
-    assert values - spans == set()
-
-
-def test_the_reference_has_no_element_that_the_schema_lacks() -> None:
+def test_the_guide_names_no_element_that_the_schema_lacks() -> None:
     schema = ElementTree.parse(SCHEMA).getroot()
     elements = {f"<{element.get('name')}>" for element in schema.iter(f"{XS}element")}
-    assert set(re.findall(r"<[a-z]+>", text_of("xml.md"))) <= elements
+    named = set(re.findall(r"<[a-z]+>", text_of("xml.md")))
+    assert len(named) > 15
+    assert named <= elements
 
 
 def test_xml_of_the_readme_is_that_of_the_examples() -> None:
@@ -192,6 +181,6 @@ def test_the_picture_is_what_is_drawn_of_the_grid_in_sync() -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_pages_are_short_and_their_lines_fit(page: str) -> None:
     lines = text_of(page).splitlines()
-    assert len(lines) <= 200
+    assert len(lines) <= 200 or page in GENERATED
     for line in lines:
         assert len(line) <= 100 or line.startswith("|"), line

@@ -23,7 +23,11 @@ PACKAGING = ROOT / "packaging"
 MAN = sorted((PACKAGING / "man").iterdir())
 COMPLETION = sorted((PACKAGING / "completion").iterdir())
 SAMPLE = PACKAGING / "agent.toml"
-OTHERS = (SAMPLE, PACKAGING / "zabbix" / "vmib-agent-6.0.yaml")
+OTHERS = (
+    SAMPLE,
+    PACKAGING / "docs" / "xml-reference.md",
+    PACKAGING / "zabbix" / "vmib-agent-6.0.yaml",
+)
 PROGRAMS = {
     "vmib": arguments.parser(),
     "vmib-agent": agent_commands.parser(),

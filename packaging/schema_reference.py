@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,39 +11,67 @@ from lxml import etree
 XS = "{http://www.w3.org/2001/XMLSchema}"
 
 _INTRODUCTION = """\
-# Elements of the two files
+# Elements and attributes
 
-Made from [the schema](files/vmib.xsd): which elements there are, where they stand, and what their
-attributes may say. What they mean is told in [the two files](xml.md).
+Of [the two files](xml.md), from the schema [`vmib.xsd`](../../manager/vmib_manager/vmib.xsd) by
+`make generated`. Beside an attribute stands what kind of [value](#values) it has.
 """
 
 
 def reference(schema: Path) -> str:
     """The page of a schema."""
     root = etree.parse(str(schema)).getroot()
-    parts = [_INTRODUCTION]
+    parts = [_INTRODUCTION.rstrip()]
     for element in root.iterchildren(f"{XS}element"):
-        parts += _element(root, element, ())
-    parts += ["## Types", *_types(root)]
+        parts += _element(root, element, "")
+    parts += [_IMPAIRMENTS, *_table(root, root.find(f"{XS}attributeGroup"))]
+    parts += ["## Values", "| | | |\n|--|--|--|\n" + "\n".join(_types(root))]
     return "\n\n".join(parts) + "\n"
 
 
-def _element(
-    root: etree._Element, element: etree._Element, above: tuple[str, ...]
-) -> Iterator[str]:
+_IMPAIRMENTS = "## Impairments"
+
+
+def _element(root: etree._Element, element: etree._Element, above: str) -> Iterator[str]:
     name = str(element.get("name"))
-    path = (*above, name)
     inside = _type_of(root, element)
     children = _children(inside)
-    yield f"{'#' * min(2 + len(above), 4)} `<{name}>`" + (f" in `<{above[-1]}>`" if above else "")
+    yield f"### `<{name}>` in `<{above}>`" if above else f"## `<{name}>`"
+    words = [_documentation(element)]
     if children:
         found = ", ".join(f"`<{each.get('name')}>`{_how_often(each)}" for each in children)
-        yield f"Children: {found}."
-    attributes = list(_attributes(root, inside))
-    if attributes:
-        yield "\n".join(["| attribute | type | |", "|--|--|--|", *attributes])
+        words.append(f"Children: {found}.")
+    if inside.find(f"{XS}attributeGroup") is not None:
+        own = inside.find(f"{XS}attribute") is not None
+        words.append(f"Attributes{' besides these' if own else ''}: [impairments](#impairments).")
+    yield textwrap.fill(" ".join(words), 100, break_long_words=False, break_on_hyphens=False)
+    yield from _table(root, inside)
     for child in children:
-        yield from _element(root, child, path)
+        yield from _element(root, child, name)
+
+
+def _table(root: etree._Element, inside: etree._Element) -> Iterator[str]:
+    rows = []
+    for each in inside.iterchildren(f"{XS}attribute"):
+        needed = " Required." if each.get("use") == "required" else ""
+        named = each.get("type")
+        type_ = _words(each.find(f"{XS}simpleType")) if named is None else _link(named)
+        meaning = _cell(_documentation(each)) + needed
+        rows.append(f"| `{each.get('name')}` | {type_} | {meaning} |")
+    if rows:
+        yield "\n".join(["| | | |", "|--|--|--|", *rows])
+
+
+def _documentation(thing: etree._Element) -> str:
+    """What the schema says of a thing; raises ValueError where it says nothing."""
+    found = thing.find(f"{XS}annotation/{XS}documentation")
+    if found is None or not (found.text or "").strip():
+        raise ValueError(f"no documentation: line {thing.sourceline} of the schema")
+    return " ".join(found.text.split())
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def _type_of(root: etree._Element, element: etree._Element) -> etree._Element:
@@ -70,27 +99,19 @@ def _how_often(element: etree._Element) -> str:
     return f" ({words.get((least, many), 'one')})"
 
 
-def _attributes(root: etree._Element, inside: etree._Element) -> Iterator[str]:
-    for each in inside.iterchildren(f"{XS}attribute", f"{XS}attributeGroup"):
-        if each.tag == f"{XS}attributeGroup":
-            yield from _attributes(
-                root, root.find(f"{XS}attributeGroup[@name='{each.get('ref')}']")
-            )
-            continue
-        named = each.get("type")
-        type_ = _words(each.find(f"{XS}simpleType")) if named is None else _link(named)
-        yield f"| `{each.get('name')}` | {type_} | {each.get('use', '')} |"
+_OWN = {"xs:boolean": "`true` or `false`", "xs:token": "a text", "xs:unsignedShort": "to 65535"}
+_OWN["xs:unsignedInt"] = "to 4294967295"
+"""Types of XML Schema itself, in words."""
 
 
 def _link(named: str) -> str:
-    """A type of the schema by the link to what it allows; one of XML's own by its name."""
-    return f"`{named}`" if named.startswith("xs:") else f"[{named}](#type-{named})"
+    """A type of the schema by the link to what it allows; one of XML Schema's own in words."""
+    return _OWN.get(named, f"[{named}](#values)")
 
 
 def _types(root: etree._Element) -> Iterator[str]:
     for each in root.iterchildren(f"{XS}simpleType"):
-        name = each.get("name")
-        yield f"(type-{name})=\n**{name}**: {_words(each)}"
+        yield f"| {each.get('name')} | {_words(each)} | {_cell(_documentation(each))} |"
 
 
 def _words(simple: etree._Element) -> str:
@@ -109,7 +130,7 @@ def _words(simple: etree._Element) -> str:
     facets = {etree.QName(each).localname: each.get("value") for each in kind if each is not inner}
     if "pattern" in facets:
         return f"as `{facets['pattern']}`".replace("|", "\\|")
-    words = f"`{kind.get('base')}`" if inner is None else _words(inner)
+    words = "a number" if inner is None else _words(inner)
     for facet, text in (
         ("minInclusive", "from"),
         ("maxInclusive", "to"),
