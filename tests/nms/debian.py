@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _INSTALLS = re.compile(r"^Inst (\S+)", re.MULTILINE)
 
 
@@ -44,6 +45,47 @@ def unpacked(*packages: str) -> Path:
             subprocess.run(["dpkg", "-x", str(deb), str(new)], check=True)
         shutil.move(new, root)
     return root
+
+
+def of_suite(suite: str, package: str) -> Path:
+    """The root of a tree with a package of another release of Debian, from the system's archive.
+
+    Without what the package needs; made at the first call, for ever. Raises NotToBeHad.
+    """
+    root = cache() / f"{package}@{suite}"
+    if root.is_dir():
+        return root
+    archive = _archive()
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=root.parent, prefix=".new-") as name:
+        place = Path(name)
+        for directory in ("lists/partial", "archives/partial", "root"):
+            (place / directory).mkdir(parents=True)
+        (place / "sources").write_text(f"deb [signed-by={KEYRING}] {archive} {suite} main\n")
+        settings = {
+            "Dir::Etc::sourcelist": place / "sources",
+            "Dir::Etc::sourceparts": "/dev/null",
+            "Dir::State::Lists": place / "lists",
+            "Dir::Cache": place,
+            "APT::Sandbox::User": "root",
+        }
+        words = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
+        _apt("-qq", *words, "update")
+        _apt("-qq", *words, "download", package, cwd=place)
+        for deb in place.glob("*.deb"):
+            subprocess.run(["dpkg", "-x", str(deb), str(place / "root")], check=True)
+        shutil.move(place / "root", root)
+    return root
+
+
+def _archive() -> str:
+    """Where the system has Debian from."""
+    words = ["indextargets", "--format", "$(LABEL) $(REPO_URI)", "Created-By: Packages"]
+    for line in _apt(*words).splitlines():
+        label, _, uri = line.partition(" ")
+        if label == "Debian":
+            return uri
+    raise NotToBeHad("the system's lists of packages have no archive of Debian")
 
 
 def libraries(root: Path) -> dict[str, str]:
