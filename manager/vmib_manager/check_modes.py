@@ -219,13 +219,15 @@ async def probe(source: Source, options: Namespace) -> Report:
     found = await source.vif(*options.vif)
     target = options.address
     kind = rows.InetAddressType.ipv4 if target.version == 4 else rows.InetAddressType.ipv6
-    cells = ("rtt_min", "rtt_avg", "rtt_max", "loss", "threshold", "last_round", "interval")
-    low, mean, high, loss, threshold, ended, interval = await source.row(
-        (*found.key, kind, target), *((table, cell) for cell in cells)
+    cells = ("sync", "last_error", "last_round", "interval", "threshold", "rtt_min", "rtt_avg")
+    sync, reason, ended, interval, threshold, low, mean, high, loss = await source.row(
+        (*found.key, kind, target), *((table, cell) for cell in (*cells, "rtt_max", "loss"))
     )
     name = f"{found.name} to {target}"
     if ended is None:
         raise NotThere(f"no probe from {name}: make a row of {table.name}")
+    if sync is not Sync.inSync:
+        return [_synced(sync, f"probe from {name}: {reason}")]
     age = _age(ended)
     if age is None:
         raise NotThere(f"the probe from {name} has ended no round yet")

@@ -110,6 +110,23 @@ def test_rates_and_drops_of_real_traffic(site: Site) -> None:
         assert 30 < percent(text, "dropped") < 70
 
 
+@pytest.mark.parametrize("target", [ADDRESSES["alice"], ADDRESSES["bob"]])
+def test_a_probe_of_the_machine_or_of_its_link(site: Site, target: str) -> None:
+    row = site.probe("alice", target)
+    about = ("probe", "alice", target)
+    assert eventually(lambda: check(site, "h1", *about)[0] == 0)
+    text = told(site, *about, "-w", "100,5", "-c", "500,50")
+    assert f"alice:0 to {target} is normal, round trip " in text
+    assert 0 < float(text.partition(" rtt=")[2].partition("ms")[0]) < 100
+    assert check(site, "h1", *about, "-c", "0.001")[0] == 2
+    site.inside("h1", "ip", "link", "set", "vif1.0", "down")
+    assert eventually(lambda: check(site, "h1", *about)[0] == 1)
+    assert "waiting: probe from alice:0" in check(site, "h1", *about)[1]
+    site.inside("h1", "ip", "link", "set", "vif1.0", "up")
+    assert eventually(lambda: check(site, "h1", *about)[0] == 0)
+    site.snmp("snmpset", "h1", f"vmibProbeRowStatus.{row}", "i", "destroy")
+
+
 def test_a_commit_that_waits_to_be_confirmed(site: Site) -> None:
     whole = ip_network(f"{ADDRESSES['bob']}/32")
     index = site.snmp("snmpwalk", "h1", 'vmibVifLookupVmIndex."alice"')[0].split()[-1]

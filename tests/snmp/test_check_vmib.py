@@ -17,7 +17,7 @@ from agents import PASSPHRASES, Agent
 from scripted import cell, saying, scalar
 
 from vmib import __version__
-from vmib.rows import HostAgentMode, InetAddressType, OperStatus, ProbeThreshold
+from vmib.rows import HostAgentMode, InetAddressType, OperStatus, ProbeThreshold, Sync
 from vmib_agent.cells import date_and_time
 from vmib_manager import credentials_file
 from vmib_manager.credentials_file import Entry
@@ -151,7 +151,12 @@ PROBE = (1, 1, InetAddressType.ipv4, ip_address("10.0.0.2"))
 
 
 def probing(
-    *, mean: int = 12_500, loss: int = 0, threshold: int = 1, age: float = 5.0
+    *,
+    mean: int = 12_500,
+    loss: int = 0,
+    threshold: int = 1,
+    age: float = 5.0,
+    sync: Sync = Sync.inSync,
 ) -> dict[str, list[Any]]:
     """A host with a probe; `mean` in µs, `loss` in ppm, `age` of its last round in s."""
     ended = date_and_time(None if age < 0 else time.time() - age)
@@ -163,6 +168,8 @@ def probing(
         "Threshold": ProbeThreshold(threshold),
         "LastRound": ended,
         "Interval": 10,
+        "Sync": sync,
+        "LastError": "" if sync is Sync.inSync else "m1 is off",
     }
     return HOST | dict(
         [
@@ -182,6 +189,8 @@ def probing(
         ({"loss": 200_000}, ["-w", "20,1", "-c", "50,10"], 2, "loss 20% |"),
         ({"threshold": 2}, [], 1, "alice:0 to 10.0.0.2 is exceeded |"),
         ({"age": 300}, [], 1, "the last round was 30"),
+        ({"sync": Sync.waiting}, [], 1, "waiting: probe from alice:0 to 10.0.0.2: m1 is off"),
+        ({"sync": Sync.failed}, [], 2, "failed: probe from alice:0 to 10.0.0.2: m1 is off"),
         ({"age": -1}, [], 3, "has ended no round yet"),
         (None, [], 3, "has no vmibVifLookupVmIndex"),
     ],
