@@ -264,6 +264,9 @@ MEANINGS: _Words = {
     "hypervisor.machines_directory": "For `netns`: the directory of the machines' definitions.",
     "hypervisor.uri": "For `libvirt`, and required there: `xen:///system`, `qemu:///system`, or "
     "`test:///default` or `test:///FILE` (see https://libvirt.org/uri.html), on this host.",
+    "hypervisor.start_up": "For `libvirt`: whether machines whose kernel libvirt starts, and that "
+    "have no guest agent, are told addresses and routes on its command line (dracut.cmdline(7)). "
+    "The agent then changes their definitions.",
     "limits.max_varbinds_per_set": "Varbinds that one SET may have.",
     "v2c.community": "The community of SNMPv2c, for reading only. Without the table SNMPv2c is "
     "not answered.",

@@ -34,14 +34,23 @@ class Connections:
 
     def domain(self, uuid: str) -> Any:
         """The domain with this UUID; raises libvirtError."""
+        return self._opened().lookupByUUIDString(uuid)
+
+    def define(self, xml: str) -> None:
+        """Define a domain anew; raises libvirtError."""
+        self._opened().defineXML(xml)
+
+    def _opened(self) -> Any:
         with self._lock:
             if self._connection is None or not self._connection.isAlive():
                 self._connection = self._open(self._uri)
-            return self._connection.lookupByUUIDString(uuid)
+            return self._connection
 
 
 class AgentCourier:
     """Implements `couriers.Courier`."""
+
+    works_ahead = False
 
     def __init__(self, connections: Connections, ledger: Ledger) -> None:
         self._connections = connections

@@ -46,11 +46,16 @@ class Endpoint(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class HypervisorConfig:
-    """Where machines come from: `machines_directory` is for netns, `uri` for libvirt."""
+    """Where machines come from: `machines_directory` is for netns, the rest for libvirt.
+
+    `start_up` lets the agent write addresses and routes into the command line of the kernels that
+    libvirt starts.
+    """
 
     driver: str = "netns"
     machines_directory: Path = Path("/etc/vmib/machines")
     uri: str = ""
+    start_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +302,7 @@ def _hypervisor(name: str, value: Any) -> HypervisorConfig:
         "driver": _one_of(DRIVERS),
         "machines_directory": _absolute,
         "uri": _libvirt_uri,
+        "start_up": _yes_or_no,
     }
     section = HypervisorConfig(**_section(value, name, readers))
     if bool(section.uri) != (section.driver == "libvirt"):

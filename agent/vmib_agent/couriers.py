@@ -35,7 +35,11 @@ _NO_WAY = (
 
 
 class Courier(Protocol):
-    """One way into guests."""
+    """One way into guests; one that `works_ahead` tells machines something before they run."""
+
+    @property
+    def works_ahead(self) -> bool:
+        """Whether a machine that does not run is served, too."""
 
     def serves(self, domain: Domain) -> bool:
         """Whether this way leads into a domain."""
@@ -91,12 +95,13 @@ class Couriers:
         """Refused, as guests are not read either."""
         raise ApplyError(0, operations[0].describe(), f"the guest {place} is slow to reach")
 
-    def wish(self, stacks: Mapping[str, Stack]) -> None:
-        """What guests, by UUID, are to have from now on."""
+    def wish(self, stacks: Callable[[], Mapping[str, Stack]]) -> None:
+        """What guests are to have from now on: called, it tells that by UUID."""
+        wanted = stacks()
         with self._condition:
-            before, self._wishes = self._wishes, stacks
-            for uuid in before.keys() | stacks.keys():
-                if before.get(uuid) != stacks.get(uuid):
+            before, self._wishes = self._wishes, wanted
+            for uuid in before.keys() | wanted.keys():
+                if before.get(uuid) != wanted.get(uuid):
                     self._serve(uuid)
             self._condition.notify_all()
 
@@ -133,12 +138,14 @@ class Couriers:
     def _serve(self, uuid: str) -> None:
         """Have a guest served soon, if there is anything to bring or to take away."""
         domain = self._domains().get(uuid)
+        way, courier = self._way(domain)
         is_running = domain is not None and domain.presence is Presence.RUNNING
-        if is_running and (_is_something(self._wishes.get(uuid)) or self._ledger.put(uuid)):
+        is_ahead = domain is not None and courier is not None and courier.works_ahead
+        has_work = _is_something(self._wishes.get(uuid)) or self._ledger.put(uuid)
+        if has_work and (is_running or is_ahead):
             task = self._tasks.setdefault(uuid, _Task())
             task.due, task.failures, task.is_stale = self._clock(), 0, True
-            known = self._deliveries.get(uuid)
-            self._deliveries[uuid] = known or Delivery(self._way(domain)[0])
+            self._deliveries.setdefault(uuid, Delivery(way))
         else:
             self._tasks.pop(uuid, None)
             self._deliveries.pop(uuid, None)
@@ -191,16 +198,16 @@ class Couriers:
     def _done(self, uuid: str, task: _Task, wanted: Stack, delivery: Delivery | None) -> bool:
         """Note what came of an attempt; whether that is news."""
         task.is_busy = False
-        if self._tasks.get(uuid) is not task or delivery is None:
-            return False
-        if not task.is_stale:
-            is_done = not missing(uuid, wanted, delivery)
-            task.failures = 0 if is_done else task.failures + 1
-            pause = min(FIRST_RETRY * 2 ** min(task.failures - 1, 10), LAST_RETRY)
-            task.due = self._clock() + (RECHECK if is_done else pause)
-            if is_done and not wanted.addresses and not wanted.routes:
-                del self._tasks[uuid]
         self._condition.notify_all()
+        is_current = self._tasks.get(uuid) is task and not task.is_stale
+        if not is_current or delivery is None:
+            return False
+        is_done = not missing(uuid, wanted, delivery)
+        task.failures = 0 if is_done else task.failures + 1
+        pause = min(FIRST_RETRY * 2 ** min(task.failures - 1, 10), LAST_RETRY)
+        task.due = self._clock() + (RECHECK if is_done else pause)
+        if is_done and not _is_something(wanted):
+            del self._tasks[uuid]
         is_new = self._deliveries.get(uuid) != delivery
         self._deliveries[uuid] = delivery
         return is_new
@@ -209,6 +216,8 @@ class Couriers:
 def _is_another(old: Domain | None, new: Domain | None) -> bool:
     """Whether a machine has started anew, or its guest agent has gone."""
     if old is None or new is None or old.number != new.number:
+        return True
+    if old.presence is not new.presence:
         return True
     return new.agent is AgentChannel.SILENT
 

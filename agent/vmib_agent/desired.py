@@ -32,6 +32,7 @@ from vmib.smi import IpAddress
 from . import network
 from .inventory import Rows, VifFacts
 from .persistent import Persistent
+from .ports import Presence
 from .state import Key
 
 
@@ -87,9 +88,51 @@ def facts_of(rows: Rows, vif: VifKey) -> VifFacts | None:
     return facts if facts is not None and facts.device else None
 
 
+def guest_stacks(rows: Rows, wanted: network.State) -> dict[str, network.Stack]:
+    """What guests are to have, by UUID: those that run now, others once they do."""
+    running = {place: s for place, s in wanted.stacks.items() if place != network.HOST}
+    return {**_ahead(rows), **running}
+
+
+def _ahead(rows: Rows) -> dict[str, network.Stack]:
+    """What machines that are defined but not running are to have once they run, by UUID."""
+    off = {
+        key[0]: guest.uuid
+        for key, guest in rows.inventory.vms.items()
+        if guest.presence is Presence.DEFINED
+    }
+    if not off:
+        return {}
+    addresses: dict[str, set[network.Address]] = {uuid: set() for uuid in off.values()}
+    routes: dict[str, set[network.Route]] = {uuid: set() for uuid in off.values()}
+    for key, row in rows.intent.get("vmibAddrTable", {}).items():
+        facts = rows.inventory.vifs.get(VifKey(key[0], key[1]))
+        if key[0] in off and facts is not None:
+            addresses[off[key[0]]].add(address_of(facts, key, row))
+    for key, row in rows.intent.get("vmibRouteTable", {}).items():
+        facts = rows.inventory.vifs.get(VifKey(key[0], row.vif_index))
+        if key[0] in off and (facts is not None or not row.vif_index):
+            link = facts.number if facts is not None else None
+            routes[off[key[0]]].add(_route(key, row, link))
+    return {
+        uuid: network.Stack(frozenset(addresses[uuid]), frozenset(routes[uuid]))
+        for uuid in off.values()
+    }
+
+
 def address_of(facts: VifFacts, key: Key, row: Addr) -> network.Address:
     """The address that a row of vmibAddrTable gives an interface."""
     return network.Address(facts.number, _interface(key[3], row.prefix_length))
+
+
+def _route(key: Key, row: Route, link: network.Link | None) -> network.Route:
+    return network.Route(
+        destination=ip_network((key[2], key[3])),
+        metric=key[4],
+        kind=network.RouteKind[RouteType(row.type).name.upper()],
+        via=row.next_hop,
+        link=link,
+    )
 
 
 def _shaped(rows: Rows, waiting: set[RowKey]) -> Iterator[tuple[tuple[VifKey, Direction], Shaped]]:
@@ -219,12 +262,4 @@ class _Network:
                 place = guest.uuid
                 link = facts.number if facts is not None else None
             self._owned(place, "vmibRouteTable", key)
-            self.routes.setdefault(place, set()).add(
-                network.Route(
-                    destination=ip_network((key[2], key[3])),
-                    metric=key[4],
-                    kind=network.RouteKind[RouteType(route.type).name.upper()],
-                    via=route.next_hop,
-                    link=link,
-                )
-            )
+            self.routes.setdefault(place, set()).add(_route(key, route, link))

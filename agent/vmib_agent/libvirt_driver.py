@@ -10,13 +10,14 @@ from vmib.errors import Unavailable
 
 from .agent_courier import AgentCourier, Connections
 from .config import HypervisorConfig
-from .couriers import Couriers
+from .couriers import Courier, Couriers
 from .delivery import Way
 from .domain_watch import DomainWatch, Open
-from .domains import machines
+from .domains import Domain, machines, with_xen_devices
 from .ledger import Ledger
 from .libvirt_api import with_events
 from .ports import Guest
+from .start_up_courier import StartUpCourier
 
 LEDGER = "guests.json"
 """The file in the state directory that says what was put into guests."""
@@ -48,6 +49,12 @@ class LibvirtHypervisor:
             raise Unavailable(self._uri, sight.fault)
         return machines(self.kind, sight.domains, [name for _, name in socket.if_nameindex()])
 
+    def with_devices(self, domain: Domain) -> Domain:
+        """The domain with the host ends that libvirt does not tell of."""
+        if self.kind != "xen":
+            return domain
+        return with_xen_devices(domain, [name for _, name in socket.if_nameindex()])
+
 
 class LibvirtDriver:
     """Implements `drivers.Driver`. `opener` stands in for libvirt.open."""
@@ -62,8 +69,12 @@ class LibvirtDriver:
         self._devices = set(socket.if_nameindex())
         ledger = Ledger(state_directory / LEDGER)
         connections = Connections(config.uri, opener or library.open)
+        ways: list[tuple[Way, Courier]] = [(Way.GUEST_AGENT, AgentCourier(connections, ledger))]
+        if config.start_up:
+            start_up = StartUpCourier(connections, ledger, self._hypervisor.with_devices)
+            ways.append((Way.START_UP, start_up))
         self._couriers = Couriers(
-            [(Way.GUEST_AGENT, AgentCourier(connections, ledger))],
+            ways,
             lambda: self._watch.sight.domains,
             ledger,
             self._something_new,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -193,7 +193,7 @@ class NamespaceGuests:
             }
             carry_out(kernel, operations, indexes.__getitem__)
 
-    def wish(self, stacks: Mapping[str, Stack]) -> None:
+    def wish(self, stacks: Callable[[], Mapping[str, Stack]]) -> None:
         """Nothing to remember: namespaces are changed at once."""
 
     def deliveries(self) -> Mapping[str, Delivery]:

@@ -69,8 +69,8 @@ class GuestNetwork(Protocol):
     def apply(self, place: str, operations: Sequence[NetworkOperation]) -> None:
         """Carry out operations of one guest, `place` being its UUID; raises `ApplyError`."""
 
-    def wish(self, stacks: Mapping[str, Stack]) -> None:
-        """What guests, by UUID, are to have from now on."""
+    def wish(self, stacks: Callable[[], Mapping[str, Stack]]) -> None:
+        """What guests are to have from now on: called, it tells that by UUID."""
 
     def deliveries(self) -> Mapping[str, Delivery]:
         """How far the guests that are slow to reach have got, by UUID."""
@@ -142,9 +142,9 @@ class HostNetwork:
                 raise ApplyError(done + error.index, error.operation, error.reason) from error
             done += len(some)
 
-    def wish(self, wanted: State) -> None:
-        """What the network is to be from now on, for guests that are slow to reach."""
-        self._guests.wish({place: s for place, s in wanted.stacks.items() if place != HOST})
+    def wish(self, stacks: Callable[[], Mapping[str, Stack]]) -> None:
+        """What guests are to have from now on, for those that are slow to reach."""
+        self._guests.wish(stacks)
 
     def deliveries(self) -> Mapping[str, Delivery]:
         """How far the guests that are slow to reach have got, by UUID."""

@@ -16,7 +16,7 @@ from vmib.rows import Sync, VifKey
 from vmib.status import ErrorStatus
 
 from .delivery import Delivery, Way, missing
-from .desired import RowKey, Wish
+from .desired import RowKey, Wish, guest_stacks
 from .inventory import Inventory, Rows
 from .kernel import Change, ChangeFailed, HostKernel, Work
 from .logs import event, log
@@ -279,7 +279,7 @@ class Reconciler:
 
     def _has_become(self, rows: Rows, target: Target, wanted: Wish) -> None:
         self._rows, self._target, self._wish = rows, target, wanted
-        self._kernel.network.wish(target.network)
+        self._kernel.network.wish(lambda: guest_stacks(rows, target.network))
         self.look_at_deliveries()
 
     def look_at_deliveries(self) -> bool:

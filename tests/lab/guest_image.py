@@ -43,7 +43,7 @@ done
 for word in $(cat /proc/cmdline); do
     case $word in
     rd.route=*) IFS=: ; set -- ${word#rd.route=}; unset IFS
-        if [ "$2" ]; then ip route add $1 via $2 dev $3; else ip route add $1 dev $3; fi;;
+        ip route add $1 ${2:+via $2} ${3:+dev $3};;
     dhcp) for device in /sys/class/net/eth*; do
         udhcpc -b -i ${device##*/} -s /bin/dhcp -O staticroutes -q -t 20 -T 1; done;;
     vif0=*) ip addr add ${word#vif0=} dev eth0; ip link set eth0 up;;

@@ -36,6 +36,7 @@ state_directory = "{state}"
 [hypervisor]
 driver = "libvirt"
 uri = "{uri}"
+start_up = true
 {settings}
 """
 CREDENTIALS = """
@@ -107,10 +108,18 @@ class HostLab:
         """What a command prints on the host."""
         return run(*self.hypervisor.inside(*command), check=check, **more)
 
-    def define(self, number: int, vifs: int = 1, words: str = "") -> Guest:
-        """Define guest `number` with some interfaces, without starting it."""
+    def define(
+        self, number: int, vifs: int = 1, words: str = "", agent: bool | None = None
+    ) -> Guest:
+        """Define guest `number` with some interfaces, without starting it.
+
+        It has a guest agent where it can, unless it is told otherwise.
+        """
         interfaces = [Interface(mac_of(number, vif)) for vif in range(vifs)]
-        xml = self.hypervisor.domain_xml(f"m{number}", uuid_of(number), interfaces, words)
+        has_agent = self.hypervisor.has_guest_agent if agent is None else agent
+        xml = self.hypervisor.domain_xml(
+            f"m{number}", uuid_of(number), interfaces, words, has_agent
+        )
         log = self.directory / f"m{number}.console.log"
         self.guests[number] = Guest(self.connection.defineXML(xml), log)
         return self.guests[number]

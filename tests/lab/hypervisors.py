@@ -76,8 +76,10 @@ class Hypervisor(Protocol):
     def connect(self) -> Any:
         """A connection of the test to libvirtd."""
 
-    def domain_xml(self, name: str, uuid: str, vifs: Sequence[Interface], words: str) -> str:
-        """A guest for libvirt; `words` are of its command line."""
+    def domain_xml(
+        self, name: str, uuid: str, vifs: Sequence[Interface], words: str, agent: bool
+    ) -> str:
+        """A guest for libvirt; `words` are of its command line, `agent` whether it has one."""
 
     def interface_xml(self, vif: Interface) -> str:
         """An interface for libvirt."""
@@ -161,8 +163,12 @@ class Qemu:
     def interface_xml(self, vif: Interface) -> str:
         return vif.xml()
 
-    def domain_xml(self, name: str, uuid: str, vifs: Sequence[Interface], words: str) -> str:
+    def domain_xml(
+        self, name: str, uuid: str, vifs: Sequence[Interface], words: str, agent: bool
+    ) -> str:
         interfaces = "".join(map(self.interface_xml, vifs))
+        name_of = "org.qemu.guest_agent.0"
+        channel = f"<channel type='unix'><target type='virtio' name='{name_of}'/></channel>"
         return f"""
 <domain type='qemu'>
   <name>{name}</name><uuid>{uuid}</uuid><memory unit='MiB'>160</memory><vcpu>1</vcpu>
@@ -178,7 +184,7 @@ class Qemu:
     <emulator>/usr/bin/qemu-system-x86_64</emulator>
     {interfaces}
     <console type='pty'/>
-    <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
+    {channel if agent else ""}
     <memballoon model='none'/>
   </devices>
 </domain>"""
@@ -226,7 +232,10 @@ class Xen:
     def interface_xml(self, vif: Interface) -> str:
         return vif.xml(self._SCRIPT)
 
-    def domain_xml(self, name: str, uuid: str, vifs: Sequence[Interface], words: str) -> str:
+    def domain_xml(
+        self, name: str, uuid: str, vifs: Sequence[Interface], words: str, agent: bool
+    ) -> str:
+        assert not agent, "paravirtual guests have no such channel"
         interfaces = "".join(map(self.interface_xml, vifs))
         return f"""
 <domain type='xen'>

@@ -243,15 +243,13 @@ def test_an_agent_that_is_killed_leaves_everything_as_it_is_and_takes_it_up_agai
 
 
 def test_an_address_waits_until_the_guest_has_it(lab: HostLab) -> None:
+    if not lab.hypervisor.has_guest_agent:
+        pytest.skip("no guest agent on this hypervisor")
     vm = lab.vm(2)
     row = f"{vm}.1.ipv4.4.10.31.2.2"
     lab.set(f"vmibAddrPrefixLength.{row}", "u", "24", f"vmibAddrRowStatus.{row}", "i", "4")
     route = f"{vm}.ipv4.4.10.99.0.0.16.7"
     lab.set(f"vmibRouteNextHop.{route}", "x", "0A1F0209", f"vmibRouteRowStatus.{route}", "i", "4")
-    if not lab.hypervisor.has_guest_agent:
-        assert lab.value(f"vmibAddrSync.{row}") == "waiting"
-        lab.set(f"vmibRouteRowStatus.{route}", "i", "6", f"vmibAddrRowStatus.{row}", "i", "6")
-        return
     why = f"vmibAddrLastError.{row}"
     eventually(lambda: lab.value(f"vmibAddrSync.{row}") == "inSync", lambda: lab.value(why))
     eventually(lambda: lab.value(f"vmibRouteSync.{route}") == "inSync", "the route, too")
@@ -265,5 +263,33 @@ def test_an_address_waits_until_the_guest_has_it(lab: HostLab) -> None:
     assert "10.31.1.2/24" in lab.guests[2].run("ip addr"), "its own address stays"
 
 
-def test_guests_have_the_uuids_that_were_given(lab: HostLab) -> None:
-    assert [guest.domain.UUIDString() for guest in lab.guests.values()] == [uuid_of(1), uuid_of(2)]
+def test_a_guest_without_an_agent_is_told_its_address_when_it_starts(lab: HostLab) -> None:
+    guest = lab.define(3, agent=False)
+    eventually(lambda: uuid_of(3) in lab.snmp("snmpwalk", "vmibVmLookupIndex"), "it is found")
+    row = f"{lab.vm(3)}.1.ipv4.4.10.31.1.3"
+    other = f"{lab.vm(3)}.1.ipv4.4.10.31.1.33"
+    route = f"{lab.vm(3)}.ipv4.4.10.98.0.0.16.0"
+    lab.set(f"vmibAddrPrefixLength.{row}", "u", "24", f"vmibAddrRowStatus.{row}", "i", "4")
+    lab.set(f"vmibRouteNextHop.{route}", "x", "0A1F0101", f"vmibRouteRowStatus.{route}", "i", "4")
+    assert lab.value(f"vmibAddrSync.{row}") == "waiting"
+    eventually(lambda: "ip=10.31.1.3" in guest.domain.XMLDesc(), "it is in the definition")
+    lab.boot(3)
+    why = f"vmibAddrLastError.{row}"
+    eventually(lambda: lab.value(f"vmibAddrSync.{row}") == "inSync", lambda: lab.value(why))
+    assert lab.value(f"vmibRouteSync.{route}") == "inSync"
+    assert lab.value(f"vmibAddrOrigin.{row}") == "configured"
+    assert "inet 10.31.1.3/24" in guest.run("ip addr show vif0")
+    assert "10.98.0.0/16 via 10.31.1.1" in guest.run("ip route show")
+    lab.set(f"vmibAddrPrefixLength.{other}", "u", "24", f"vmibAddrRowStatus.{other}", "i", "4")
+    told = "start-up configuration: the machine is told when it starts next"
+    eventually(lambda: lab.value(f"vmibAddrLastError.{other}") == told, "the way is told")
+    assert lab.value(f"vmibAddrSync.{row}") == "inSync"
+    guest.run("ip addr del 10.31.1.3/24 dev vif0")
+    lab.set(f"vmibAddrRowStatus.{other}", "i", "6")
+    silent = "start-up configuration: the machine was told but does not answer for 10.31.1.3"
+    eventually(lambda: lab.value(why) == silent, "it is seen that it has gone", 30)
+    lab.set(f"vmibRouteRowStatus.{route}", "i", "6", f"vmibAddrRowStatus.{row}", "i", "6")
+    inactive = libvirt.VIR_DOMAIN_XML_INACTIVE
+    eventually(lambda: "vmib.begin" not in guest.domain.XMLDesc(inactive), "the words are gone")
+    guest.domain.destroy()
+    guest.deafen()

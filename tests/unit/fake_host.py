@@ -416,10 +416,10 @@ class FakeNetwork:
         self.read = kernel.read_network
         self.apply = kernel.wire
         self.deliveries = lambda: dict(kernel.slow)
-        self.wished = NetworkState()
+        self.wished: Mapping[str, Stack] = {}
 
-    def wish(self, wanted: NetworkState) -> None:
-        self.wished = wanted
+    def wish(self, stacks: Callable[[], Mapping[str, Stack]]) -> None:
+        self.wished = stacks()
 
     def capabilities(self) -> Sequence[str]:
         return ("switches", "vlans", "addresses", "routes", "ipv6")

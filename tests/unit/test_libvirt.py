@@ -18,6 +18,7 @@ from vmib.errors import Unavailable
 from vmib_agent import domain_watch
 from vmib_agent.config import HypervisorConfig
 from vmib_agent.delivery import Way
+from vmib_agent.domains import parse_domain
 from vmib_agent.libvirt_driver import LibvirtDriver
 from vmib_agent.network import Address, Stack
 from vmib_agent.ports import Guest, Presence
@@ -82,10 +83,10 @@ class Libvirtd:
 class Driven:
     """A driver that has started, and how often it has woken the agent."""
 
-    def __init__(self, libvirtd: Libvirtd, state: Path) -> None:
+    def __init__(self, libvirtd: Libvirtd, state: Path, start_up: bool = False) -> None:
         self.libvirtd = libvirtd
-        config = HypervisorConfig("libvirt", uri=libvirtd.uri)
-        self.driver = LibvirtDriver(config, state, libvirtd.open)
+        config = HypervisorConfig("libvirt", uri=libvirtd.uri, start_up=start_up)
+        self.driver = LibvirtDriver(config, state, lambda uri: libvirtd.open(uri))
         self.woken = threading.Semaphore(0)
         self.driver.start(self.woken.release)
 
@@ -209,7 +210,8 @@ def test_a_libvirtd_that_is_not_there_yet_is_no_reason_to_wait_for_ever(tmp_path
 def test_an_address_waits_for_a_guest_agent_that_does_not_run(driven: Driven) -> None:
     driven.libvirtd.connection.createXML(NEW, 0)
     driven.until(lambda: "new" in driven.guests())
-    driven.driver.guests.wish({UUIDS[2]: wanted(0), UUIDS[0]: wanted(0), UUIDS[1]: Stack()})
+    wishes = {UUIDS[2]: wanted(0), UUIDS[0]: wanted(0), UUIDS[1]: Stack()}
+    driven.driver.guests.wish(lambda: wishes)
 
     def reason(uuid: str) -> str:
         found = driven.driver.guests.deliveries().get(uuid)
@@ -224,6 +226,37 @@ def test_an_address_waits_for_a_guest_agent_that_does_not_run(driven: Driven) ->
     }
     domain(driven, "new").destroy()
     driven.until(lambda: UUIDS[2] not in driven.driver.guests.deliveries())
+
+
+BOOTED = f"""
+<domain type='test'>
+  <name>booted</name><uuid>{UUIDS[2]}</uuid><memory>1024</memory>
+  <os><type>hvm</type><kernel>/boot/vmlinuz</kernel><cmdline>quiet</cmdline></os>
+  <devices>
+    <interface type='bridge'><mac address='52:54:00:aa:00:09'/><source bridge='br0'/></interface>
+  </devices>
+</domain>
+"""
+
+
+def test_a_machine_is_told_its_addresses_on_the_command_line_of_its_next_start(
+    tmp_path: Path, machines: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driven = Driven(Libvirtd(f"test://{machines}"), tmp_path, start_up=True)
+    shared = driven.libvirtd.connection
+    monkeypatch.setattr(driven.libvirtd, "open", lambda _: shared)
+    booted = shared.defineXML(BOOTED)
+    driven.until(lambda: "booted" in driven.guests())
+    driven.driver.guests.wish(lambda: {UUIDS[2]: wanted(0)})
+
+    def line() -> str:
+        return parse_domain(booted.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)).command_line
+
+    words = "vmib.begin ifname=vif0:52:54:00:aa:00:09 ip=192.0.2.1:::24::vif0:none vmib.end"
+    eventually(lambda: line() == f"quiet {words}")
+    driven.driver.guests.wish(lambda: {UUIDS[2]: Stack()})
+    eventually(lambda: line() == "quiet")
+    driven.driver.close()
 
 
 def wanted(link: int) -> Stack:
