@@ -90,6 +90,8 @@ class Describer:
                 return f"route {whose} to {_network(key[2], key[3])}{metric}"
             case "vmibFilterTable":
                 return f"filter {self.domain(key[0])} {key[1]}"
+            case "vmibProbeTable":
+                return f"probe {self.vif(key[0], key[1])} to {key[3]}"
             case _:
                 return f"{table.name} {describe_key(table, key)}"
 

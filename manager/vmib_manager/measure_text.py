@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from vmib import units
 
 from .measurement import Measurement, MeasurementPlan
-from .plan_text import Paint, plain
+from .plan_text import Paint, plain, plural
 from .probe_verdict import Aspect, Measured
 from .visible import visible
 
@@ -29,10 +29,10 @@ _FORMATS: Mapping[str, Callable[[int], str]] = {
 
 def announcement(plan: MeasurementPlan, paths: int, seconds: float) -> str:
     """What is going to be measured, and how long that takes."""
-    rows, hosts = len(plan.subjects), len(plan.hosts)
-    filled = f", {paths} paths filled" if paths else ""
+    hosts, packets = plural(len(plan.hosts), "host"), plural(plan.packets, "packet")
+    filled = f", {plural(paths, 'path')} filled" if paths else ""
     return (
-        f"Measuring {rows} interfaces and links of {hosts} hosts by {plan.packets} packets "
+        f"Measuring {len(plan.subjects)} interfaces and links of {hosts} by {packets} "
         f"each{filled}: about {seconds:.0f} s."
     )
 
@@ -68,10 +68,10 @@ def _aspect(aspect: Aspect, paint: Paint) -> str:
 
 
 def _summary(found: Measurement, paint: Paint) -> str:
-    done = sum(row.round is not None for row in found.rows)
+    measured = plural(sum(row.round is not None for row in found.rows), "row")
     tolerance = units.format_probability(found.tolerance)
     off, failed = len(found.off), len(found.failed)
     if found.ok:
-        return paint(f"{done} rows measured: all as described, within {tolerance}.", "good")
-    lost = f"; {failed} hosts not measured" if failed else ""
-    return paint(f"{done} rows measured: {off} off by more than {tolerance}{lost}.", "bad")
+        return paint(f"{measured} measured: all as described, within {tolerance}.", "good")
+    lost = f"; {plural(failed, 'host')} not measured" if failed else ""
+    return paint(f"{measured} measured: {off} off by more than {tolerance}{lost}.", "bad")

@@ -65,8 +65,8 @@ def summary(plan: Plan) -> str:
     """A plan in one line."""
     count = len(plan.hosts)
     if not plan.changed:
-        return f"No changes: {_plural(count, 'host')} {'is' if count == 1 else 'are'} as described."
-    return f"Plan: {_counts(plan.changed)}, on {len(plan.changed)} of {_plural(count, 'host')}."
+        return f"No changes: {plural(count, 'host')} {'is' if count == 1 else 'are'} as described."
+    return f"Plan: {_counts(plan.changed)}, on {len(plan.changed)} of {plural(count, 'host')}."
 
 
 def _counts(hosts: Sequence[HostPlan]) -> str:
@@ -82,11 +82,12 @@ def _counts(hosts: Sequence[HostPlan]) -> str:
         (sum(len(host.drifted) for host in hosts), "to set right"),
     )
     (first, what), *others = [found for found in counts if found[0]]
-    words = [f"{_plural(first, 'row')} {what}"]
+    words = [f"{plural(first, 'row')} {what}"]
     return ", ".join(words + [f"{number} {what}" for number, what in others])
 
 
-def _plural(count: int, word: str) -> str:
+def plural(count: int, word: str) -> str:
+    """So many of something."""
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
@@ -143,8 +144,8 @@ def result_lines(result: ApplyResult, paint: Paint = plain) -> Iterator[str]:
 
 def _host_result(host: HostResult, paint: Paint) -> Iterator[str]:
     outcome = paint(host.outcome.value, _OUTCOMES[host.outcome])
-    counts = [_plural(host.changes, "row")] if host.changes or not host.drifted else []
-    counts += [_plural(host.drifted, "drifted row")] if host.drifted else []
+    counts = [plural(host.changes, "row")] if host.changes or not host.drifted else []
+    counts += [plural(host.drifted, "drifted row")] if host.drifted else []
     yield f"{visible(host.host)}: {', '.join(counts)} {outcome}"
     if host.message:
         yield f"  {visible(host.message)}"
@@ -198,7 +199,7 @@ def verification_lines(found: Verification, paint: Paint = plain) -> Iterator[st
         yield from unreachable_lines(found.unreachable, paint)
     if found.ok:
         count = len(found.plan.hosts)
-        yield paint(f"{_plural(count, 'host')} verified: as described, and in sync.", "good")
+        yield paint(f"{plural(count, 'host')} verified: as described, and in sync.", "good")
     else:
         yield paint("The network is not as described.", "bad")
 
@@ -220,7 +221,7 @@ def status_lines(hosts: Mapping[str, HostStatus], paint: Paint = plain) -> Itera
         more = f", {waiting} waiting" if waiting else ""
         yield (
             f"{label}  {mode}  {visible(scalars.hypervisor)} {scalars.hypervisor_status.name}  "
-            f"{_plural(host.machines, 'machine')}  generation {scalars.generation}  {sync}{more}"
+            f"{plural(host.machines, 'machine')}  generation {scalars.generation}  {sync}{more}"
         )
         indent = " " * width
         if host.transaction is not None:
@@ -240,7 +241,7 @@ def lab_lines(found: LabStatus, paint: Paint = plain) -> Iterator[str]:
         good = mode is HostAgentMode.normal
         answer = "not answering" if mode is None else mode.name
         there = sum(machine.present for machine in host.machines)
-        machines = f"{there} of {_plural(len(host.machines), 'machine')}"
+        machines = f"{there} of {plural(len(host.machines), 'machine')}"
         process = "no process" if host.agent.pid is None else f"process {host.agent.pid}"
         namespace = "" if host.present else "  " + paint("no namespace", "bad")
         yield (
