@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -74,12 +75,14 @@ def _mac(number: int) -> str:
     return f"02:62:00:00:{number >> 8:02x}:{number & 255:02x}"
 
 
-def real_xml(net: int, machines: int, hosts: int = 1) -> str:
-    """A real file: hosts with agents at 127.20.NET.x, their machines have one interface each."""
+def real_xml(machines: int, hosts: int = 1) -> str:
+    """A real file: hosts with agents at addresses of this process, whose machines have one
+    interface each."""
+    net = f"127.{128 + os.getpid() // 256 % 64}.{os.getpid() % 256}"
     lines = ['<real xmlns="urn:vmib:1">']
     for host in range(1, hosts + 1):
         lines.append(f'  <host id="host{host}" hypervisor="netns">')
-        lines.append(f'    <agent address="127.20.{net}.{host}" port="1161" user="vmib"/>')
+        lines.append(f'    <agent address="{net}.{host}" port="1161" user="vmib"/>')
         for n in range(host, machines + 1, hosts):
             lines.append(f'    <machine name="{machine(n)}"><vif mac="{_mac(n)}"/></machine>')
         lines.append("  </host>")
@@ -149,11 +152,12 @@ class Lab:
 
 
 @contextmanager
-def lab_of(name: str, net: int, machines: int, hosts: int = 1) -> Iterator[Lab]:
-    """A lab with that many machines on that many hosts, gone afterwards."""
+def lab_of(machines: int, hosts: int = 1) -> Iterator[Lab]:
+    """A lab of this process with that many machines on that many hosts, gone afterwards."""
+    name = f"bench{os.getpid()}"
     with TemporaryDirectory(prefix="vmib-bench-") as directory:
         path = Path(directory, "real.xml")
-        path.write_text(real_xml(net, machines, hosts))
+        path.write_text(real_xml(machines, hosts))
         real = load_real(path)
         lab.down(name)
         try:

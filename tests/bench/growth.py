@@ -12,7 +12,6 @@ from typing import Any
 from common import Lab, Results, Table, lab_of, machine, milliseconds, virtual_xml
 from shaping import applied
 
-NET = 3
 MACHINES = (10, 32, 100)
 KINDS = ("made", "changed", "again", "taken away")
 
@@ -42,7 +41,7 @@ def run() -> Results:
     """Measure one size after the other."""
     found = []
     for machines in MACHINES:
-        with lab_of("benchgrowth", NET, machines) as host:
+        with lab_of(machines) as host:
             found.append(grown(host, machines))
     rows = []
     for size in found:

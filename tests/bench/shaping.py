@@ -23,7 +23,6 @@ from traffic import counted
 from vmib_manager.apply import Phase
 from vmib_manager.sync import Manager
 
-NET = 1
 REPEATS = {32: 11, 256: 7}
 WANTED_SECONDS = {32: 0.1, 256: 0.5}
 TIMES_MININET = 10
@@ -133,7 +132,7 @@ def _seconds(step: Callable[[], object]) -> float:
 def measure(machines: int) -> dict[str, Any]:
     """vMIB and its peers for that many interfaces of one host."""
     repeats = REPEATS[machines]
-    with lab_of("benchshaping", NET, machines) as host:
+    with lab_of(machines) as host:
         own = vmib(host, machines, repeats)
         with host.manager() as manager:
             manager.apply(manager.plan(host.model(virtual_xml(machines))))

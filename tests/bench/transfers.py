@@ -13,7 +13,6 @@ from common import Lab, Results, Table, Target, lab_of, machine, rate_text, virt
 
 from vmib_manager import measure
 
-NET = 2
 FILES, OCTETS = 20, 1_000_000
 REPEATS = {1000: 1, 100_000: 5}
 TARGET_PERCENT = 1.0
@@ -43,7 +42,7 @@ def transfer(host: Lab, kbps: int) -> list[dict[str, Any]]:
 
 def run() -> Results:
     """Measure, and say whether every transfer takes as long as it must."""
-    with lab_of("benchtransfers", NET, 2) as host:
+    with lab_of(2) as host:
         found = [row for kbps in REPEATS for row in transfer(host, kbps)]
     rows = [
         (
