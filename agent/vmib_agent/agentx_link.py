@@ -10,12 +10,15 @@ from pathlib import Path
 from vmib import __version__, objects
 from vmib.vm_mib import VM_MIB
 
+from .agentx_quick import Quick
 from .agentx_requests import Requests
 from .agentx_session import Role, Session, SessionEnded, State
 from .config import AgentxConfig
 from .logs import RateLimit, event, log
+from .pages import PagedSource
 from .service import MibService, VarBind
 from .standard import CAPABILITIES
+from .view import View
 
 FIRST_DELAY = 0.25
 LAST_DELAY = 15.0
@@ -67,10 +70,15 @@ class Subagent:
         service: MibService,
         max_varbinds_per_set: int,
         on_change: Callable[[], None] = lambda: None,
+        view: View[PagedSource] | None = None,
     ) -> None:
-        """Serve a MIB from now on; tell `on_change` when a session begins or ends."""
+        """Serve a MIB from now on; tell `on_change` when a session begins or ends.
+
+        With `view`, plain requests take a short way.
+        """
         self._on_change = on_change
-        requests = Requests(service, max_varbinds_per_set)
+        quick = None if view is None else Quick(view)
+        requests = Requests(service, max_varbinds_per_set, quick)
         self._task = self._loop.create_task(self._keep(requests))
 
     def notify(self, name: str, varbinds: Iterable[VarBind]) -> None:
@@ -216,8 +224,14 @@ class _Link(asyncio.Protocol):
             self._set_timer()
 
     def _set_timer(self) -> None:
+        """See that the session ticks when it has to; a timer that is early is left as it is."""
+        due = self._session.next_tick()
+        if due is None or (self._timer is not None and self._timer.when() <= due):
+            return
         if self._timer is not None:
             self._timer.cancel()
-        due = self._session.next_tick()
-        if due is not None:
-            self._timer = self._loop.call_at(due, self._drive, self._session.tick)
+        self._timer = self._loop.call_at(due, self._time_is_up)
+
+    def _time_is_up(self) -> None:
+        self._timer = None
+        self._drive(self._session.tick)

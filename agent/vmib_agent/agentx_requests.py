@@ -22,12 +22,14 @@ from .agentx import (
     Get,
     GetBulk,
     GetNext,
+    Header,
     Pdu,
     Response,
     SearchRange,
     TestSet,
     UndoSet,
 )
+from .agentx_quick import Quick
 from .logs import RateLimit, event, log
 from .responders import MAX_BULK_VARBINDS
 from .service import MibService, Missing, PreparedSet, SetRefused, Value, VarBind
@@ -69,8 +71,11 @@ class _Transaction:
 class Requests:
     """Answers the requests of masters; knows the SETs that are under way."""
 
-    def __init__(self, service: MibService, max_varbinds_per_set: int) -> None:
+    def __init__(
+        self, service: MibService, max_varbinds_per_set: int, quick: Quick | None = None
+    ) -> None:
         self._service = service
+        self._quick = quick
         self._max_varbinds_per_set = max_varbinds_per_set
         self._transactions: OrderedDict[_TransactionId, _Transaction] = OrderedDict()
         self._answered: OrderedDict[tuple[int, int, int], tuple[type, Response]] = OrderedDict()
@@ -97,6 +102,10 @@ class Requests:
         except _Failed as failed:
             return Response(error=ErrorStatus.genErr, index=failed.index)
         return Response(error=AgentxError.processingError)
+
+    def quickly(self, octets: bytes, header: Header) -> bytes | None:
+        """The same from octets to octets, where there is a short way; else None."""
+        return None if self._quick is None else self._quick.answer(octets, header)
 
     def abandon(self) -> None:
         """The session is over: what was committed and not cleaned up is taken back.

@@ -61,6 +61,9 @@ class Answers(Protocol):
     def answer(self, pdu: Pdu) -> Response | None:
         """The answer to a request, if it has one."""
 
+    def quickly(self, octets: bytes, header: Header) -> bytes | None:
+        """The answer as octets to a whole PDU of this session, where there is a short way to it."""
+
     def abandon(self) -> None:
         """The session is over; nothing of what is under way will be gone on with."""
 
@@ -155,7 +158,8 @@ class Session:
             if len(self._octets) < size:
                 break
             whole, self._octets = self._octets[:size], self._octets[size:]
-            out.append(self._handle(whole, header, now))
+            quick = self._quickly(whole, header)
+            out.append(self._handle(whole, header, now) if quick is None else quick)
         return b"".join(out)
 
     def tick(self, now: float) -> bytes:
@@ -189,6 +193,13 @@ class Session:
     def parting(self) -> bytes:
         """What to send before this side ends the connection in order."""
         return b"" if self.state is State.CLOSED else self._close(CloseReason.shutdown)
+
+    def _quickly(self, octets: bytes, header: Header) -> bytes | None:
+        if header.session_id != self.session_id or self._answers is None:
+            return None
+        if self.state not in (State.UP, State.REGISTERING):
+            return None
+        return self._answers.quickly(octets, header)
 
     def _handle(self, octets: bytes, header: Header, now: float) -> bytes:
         try:

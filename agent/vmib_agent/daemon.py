@@ -140,7 +140,8 @@ def run(config: Config, make: MakeService = make_service) -> None:
     _keep_the_watchdog(loop)
     announce()
     if subagent is not None:
-        subagent.serve(running.service, config.limits.max_varbinds_per_set, announce)
+        limit = config.limits.max_varbinds_per_set
+        subagent.serve(running.service, limit, announce, running.view)
     gc.collect()
     gc.freeze()  # what there is now stays; the collector need not look at it again and again
     systemd.notify("READY=1")

@@ -54,13 +54,53 @@ class NoPage(Exception):
     """There is no such cell, or none that follows."""
 
 
+class Notation(Protocol):
+    """How OIDs and varbinds stand in messages."""
+
+    def start(self, oid: Oid) -> bytes:
+        """The octets of an OID, or of the start of one."""
+
+    def rest(self, suffix: Oid) -> bytes:
+        """The octets of sub-identifiers that do not begin an OID."""
+
+    def parse(self, octets: bytes) -> Oid:
+        """The OID with these octets; raises `DecodeError`."""
+
+    def varbind(self, octets: bytes, tag: int, raw: Any) -> bytes:
+        """The varbind of the instance with these octets."""
+
+
+class Ber:
+    """As in SNMP messages (X.690)."""
+
+    def start(self, oid: Oid) -> bytes:
+        """The octets of an OID, or of the start of one."""
+        return ber.encode_oid(oid)[2:]
+
+    def rest(self, suffix: Oid) -> bytes:
+        """The octets of sub-identifiers that do not begin an OID."""
+        return ber.encode_oid((0, 0, *suffix))[3:]
+
+    def parse(self, octets: bytes) -> Oid:
+        """The OID with these octets; raises `DecodeError`."""
+        return ber.parse_oid(octets)
+
+    def varbind(self, octets: bytes, tag: int, raw: Any) -> bytes:
+        """The varbind of the instance with these octets."""
+        name = ber.tlv(ber.OBJECT_IDENTIFIER, octets)
+        return ber.tlv(ber.SEQUENCE, name + ber.encode_value(ber.Value(tag, raw)))
+
+
+BER = Ber()
+
+
 class Rows:
     """The rows of a table, in order."""
 
-    def __init__(self, suffixes: Sequence[Oid], keys: Sequence[Any]) -> None:
+    def __init__(self, suffixes: Sequence[Oid], keys: Sequence[Any], notation: Notation) -> None:
         self.suffixes = suffixes
         self.keys = keys
-        self.octets = [_subids(suffix) for suffix in suffixes]
+        self.octets = [notation.rest(suffix) for suffix in suffixes]
         self.positions = {octets: number for number, octets in enumerate(self.octets)}
 
 
@@ -68,10 +108,15 @@ class Page:
     """One column whose cells are encoded whenever they are asked for."""
 
     def __init__(
-        self, oid: Oid, load: Callable[[], Rows], read: Callable[[Any], tuple[int, Any]]
+        self,
+        oid: Oid,
+        load: Callable[[], Rows],
+        read: Callable[[Any], tuple[int, Any]],
+        notation: Notation,
     ) -> None:
         self.oid = oid
-        self.octets = ber.encode_oid(oid)[2:]
+        self.octets = notation.start(oid)
+        self._notation = notation
         self.number = 0
         self._load = load
         self._read = read
@@ -99,8 +144,7 @@ class Page:
         return list(map(self._encoded, rows.keys[start:stop], rows.octets[start:stop]))
 
     def _encoded(self, key: Any, octets: bytes) -> bytes:
-        name = ber.tlv(ber.OBJECT_IDENTIFIER, self.octets + octets)
-        return ber.tlv(ber.SEQUENCE, name + ber.encode_value(ber.Value(*self._read(key))))
+        return self._notation.varbind(self.octets + octets, *self._read(key))
 
 
 class _Kept:
@@ -117,10 +161,11 @@ class KeptPage(Page):
         oid: Oid,
         load: Callable[[], Rows],
         read: Callable[[Any], tuple[int, Any]],
+        notation: Notation,
         stamp: Callable[[], Stamp],
         kept: _Kept,
     ) -> None:
-        super().__init__(oid, load, read)
+        super().__init__(oid, load, read, notation)
         self._stamp = stamp
         self._kept = kept
         self._stamped: Stamp = ()
@@ -176,10 +221,11 @@ class ReadPage(Page):
         oid: Oid,
         load: Callable[[], Rows],
         read: Callable[[Any], tuple[int, Any]],
+        notation: Notation,
         origins: Callable[[Sequence[Any]], Sequence[object]],
         kept: _Kept,
     ) -> None:
-        super().__init__(oid, load, read)
+        super().__init__(oid, load, read, notation)
         self._origins_of = origins
         self._kept = kept
         self._origins: list[object] = []
@@ -218,13 +264,20 @@ class ReadPage(Page):
 class Pages:
     """All pages of a view."""
 
-    def __init__(self, standard: Objects, view: View[PagedSource], included: Subtrees) -> None:
+    def __init__(
+        self,
+        standard: Objects | None,
+        view: View[PagedSource],
+        included: Subtrees,
+        notation: Notation = BER,
+    ) -> None:
+        self._notation = notation
         self._source = view.source
         self._view = view
         self._epoch = self._version = -1
         self._kept = _Kept()
         self._rows: dict[str, Rows] = {}
-        pages = [*_of_standard(standard), *self._of_source()]
+        pages = [*self._of_standard(standard), *self._of_source()]
         pages = [page for page in pages if included.includes(page.oid)]
         self._pages = sorted(pages, key=lambda page: page.oid)
         for number, page in enumerate(self._pages):
@@ -265,7 +318,7 @@ class Pages:
             page, row = self._place(octets)
             row += 1
         except NoPage:
-            page, row = self._after(ber.parse_oid(octets))
+            page, row = self._after(self._notation.parse(octets))
         found = page.run(row, count, self._epoch)
         while len(found) < count:
             if page.number + 1 == len(self._pages):
@@ -290,13 +343,21 @@ class Pages:
             return page, bisect_right(page.rows.suffixes, oid[len(page.oid) :])
         return page, len(page.rows.keys) if page.oid < oid else 0
 
+    def _of_standard(self, standard: Objects | None) -> Iterator[Page]:
+        """A page for each instance of the standard objects, most of which count something."""
+        if standard is not None:
+            for oid in standard.order:
+                rows = Rows([()], [oid], self._notation)
+                yield Page(oid, partial(_same, rows), standard.read, self._notation)
+
     def _of_source(self) -> Iterator[Page]:
         for oid, table, leaf in LEAVES:
             if not leaf.access.readable:
                 continue
             if isinstance(leaf, Scalar):
-                rows = Rows([(0,)], [()])
-                yield Page(oid, partial(_same, rows), partial(self._read_scalar, leaf))
+                rows = Rows([(0,)], [()], self._notation)
+                read = partial(self._read_scalar, leaf)
+                yield Page(oid, partial(_same, rows), read, self._notation)
             elif table is not None:
                 yield self._column(table, leaf)
 
@@ -305,16 +366,17 @@ class Pages:
         base = TABLES[table.augments] if table.augments else table
         load, read = partial(self._rows_of, base), partial(self._read_cell, table, column)
         if source.is_live(table, column):
-            return Page(column.oid, load, read)
+            return Page(column.oid, load, read, self._notation)
         if source.is_read(table, column):
-            return ReadPage(column.oid, load, read, partial(source.origins, table), self._kept)
+            origins = partial(source.origins, table)
+            return ReadPage(column.oid, load, read, self._notation, origins, self._kept)
         stamp = partial(source.stamp, table, column)
-        return KeptPage(column.oid, load, read, stamp, self._kept)
+        return KeptPage(column.oid, load, read, self._notation, stamp, self._kept)
 
     def _rows_of(self, table: Table) -> Rows:
         rows = self._rows.get(table.name)
         if rows is None:
-            rows = self._rows[table.name] = Rows(*self._view.rows(table))
+            rows = self._rows[table.name] = Rows(*self._view.rows(table), self._notation)
         return rows
 
     def _read_scalar(self, scalar: Scalar, key: Key) -> tuple[int, Any]:
@@ -327,16 +389,5 @@ class Pages:
         return column.syntax.tag, column.syntax.encode(value)
 
 
-def _of_standard(standard: Objects) -> Iterator[Page]:
-    """A page for each instance of the standard objects, most of which count something."""
-    for oid in standard.order:
-        yield Page(oid, partial(_same, Rows([()], [oid])), standard.read)
-
-
 def _same(rows: Rows) -> Rows:
     return rows
-
-
-def _subids(suffix: Oid) -> bytes:
-    """The octets of sub-identifiers that do not begin an OID."""
-    return ber.encode_oid((0, 0, *suffix))[3:]

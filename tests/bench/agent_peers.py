@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,10 +94,12 @@ def build(directory: Path) -> Mapping[str, Path]:
     return built
 
 
-def _machines(directory: Path, vifs: int) -> None:
-    directory.mkdir()
-    for number in range(-(-vifs // VIFS_PER_MACHINE)):
-        names = range(number * VIFS_PER_MACHINE, min((number + 1) * VIFS_PER_MACHINE, vifs))
+def machines_of(vifs: int, first: int = 0) -> list[Machine]:
+    """Machines with so many interfaces together, which are numbered from `first`; their devices do
+    not exist."""
+    found = []
+    for number in range(first // VIFS_PER_MACHINE, -(-(first + vifs) // VIFS_PER_MACHINE)):
+        names = range(number * VIFS_PER_MACHINE, min((number + 1) * VIFS_PER_MACHINE, first + vifs))
         interfaces = tuple(
             MachineVif(
                 place,
@@ -107,9 +109,9 @@ def _machines(directory: Path, vifs: int) -> None:
             )
             for place, vif in enumerate(names)
         )
-        uuid = str(UUID(int=number + 1))
         name = f"m{number + 1:05d}"
-        machines.save(directory, Machine(uuid, name, f"/nonexistent/{name}", interfaces))
+        found.append(Machine(str(UUID(int=number + 1)), name, f"/nonexistent/{name}", interfaces))
+    return found
 
 
 def _intent(vifs: int, rows: int) -> State:
@@ -125,11 +127,20 @@ def _intent(vifs: int, rows: int) -> State:
 
 
 @contextmanager
-def ours(directory: Path, vifs: int, rows: int = 0, extra: str = "") -> Iterator[Peer]:
+def ours(
+    directory: Path,
+    vifs: int,
+    rows: int = 0,
+    extra: str = "",
+    first: int = 0,
+    cpus: Collection[int] = (0,),
+) -> Iterator[Peer]:
     """vMIB's agent: the whole process, with machines whose devices do not exist."""
     state = directory / "state"
     state.mkdir(mode=0o700, parents=True)
-    _machines(directory / "machines", vifs)
+    (directory / "machines").mkdir()
+    for machine in machines_of(vifs, first):
+        machines.save(directory / "machines", machine)
     users.add_user(state, USER, Role.ADMIN, *PASSPHRASES)
     if rows:
         StateFile(state).save(_intent(vifs, rows))
@@ -142,7 +153,7 @@ def ours(directory: Path, vifs: int, rows: int = 0, extra: str = "") -> Iterator
         f'[v2c]\ncommunity = "{COMMUNITY}"\nsources = ["127.0.0.0/8"]\n'
     )
     command = [sys.executable, "-m", "vmib_agent", "run", "--config", str(file)]
-    with _running("vMIB", command, port, vifs, directory) as peer:
+    with _running("vMIB", command, port, vifs, directory, cpus=cpus) as peer:
         yield peer
 
 
@@ -209,6 +220,7 @@ def _running(
     vifs: int,
     directory: Path,
     environment: Mapping[str, str] | None = None,
+    cpus: Collection[int] = (0,),
 ) -> Iterator[Peer]:
     log = directory / "log"
     began = time.monotonic()
@@ -219,7 +231,7 @@ def _running(
             stdout=output,
             stderr=output,
             env=os.environ | {"MIBS": ""} | dict(environment or {}),
-            preexec_fn=lambda: os.sched_setaffinity(0, {0}),
+            preexec_fn=lambda: os.sched_setaffinity(0, cpus),
         )
     try:
         _wait_for_answer(process, port, began, log)
