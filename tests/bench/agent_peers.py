@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -136,6 +136,16 @@ def ours(
     cpus: Collection[int] = (0,),
 ) -> Iterator[Peer]:
     """vMIB's agent: the whole process, with machines whose devices do not exist."""
+    _prepare(directory, vifs, rows, first)
+    port = free_port()
+    more = f'[v2c]\ncommunity = "{COMMUNITY}"\nsources = ["127.0.0.0/8"]\n'
+    command = _command(directory, f'listen = ["127.0.0.1:{port}"]\n{extra}', more)
+    with _running("vMIB", command, port, vifs, directory, cpus=cpus) as peer:
+        yield peer
+
+
+def _prepare(directory: Path, vifs: int, rows: int, first: int) -> None:
+    """Machines, a user, and the state of so many rows."""
     state = directory / "state"
     state.mkdir(mode=0o700, parents=True)
     (directory / "machines").mkdir()
@@ -144,17 +154,17 @@ def ours(
     users.add_user(state, USER, Role.ADMIN, *PASSPHRASES)
     if rows:
         StateFile(state).save(_intent(vifs, rows))
-    port = free_port()
+
+
+def _command(directory: Path, before: str, after: str) -> list[str]:
+    """What starts an agent over what was prepared, with more configuration around its own."""
     file = directory / "agent.toml"
     file.touch(mode=0o600)
     file.write_text(
-        f'listen = ["127.0.0.1:{port}"]\nstate_directory = "{state}"\n{extra}'
-        f'[hypervisor]\nmachines_directory = "{directory / "machines"}"\n'
-        f'[v2c]\ncommunity = "{COMMUNITY}"\nsources = ["127.0.0.0/8"]\n'
+        f'{before}\nstate_directory = "{directory / "state"}"\n'
+        f'[hypervisor]\nmachines_directory = "{directory / "machines"}"\n{after}'
     )
-    command = [sys.executable, "-m", "vmib_agent", "run", "--config", str(file)]
-    with _running("vMIB", command, port, vifs, directory, cpus=cpus) as peer:
-        yield peer
+    return [sys.executable, "-m", "vmib_agent", "run", "--config", str(file)]
 
 
 @contextmanager
@@ -187,6 +197,61 @@ def pass_persist(directory: Path, vifs: int) -> Iterator[Peer]:
     ) as peer:
         children = Path(f"/proc/{peer.processes[0]}/task/{peer.processes[0]}/children")
         peer.processes += tuple(map(int, children.read_text().split()))
+        yield peer
+
+
+@contextmanager
+def _under_snmpd(
+    name: str,
+    directory: Path,
+    vifs: int,
+    subagent: Callable[[Path], tuple[list[str], Mapping[str, str]]],
+) -> Iterator[Peer]:
+    """snmpd as AgentX master, and a subagent: what starts it at a master's socket, and its
+    environment. The CPU time is that of both."""
+    directory.mkdir(parents=True, exist_ok=True)
+    port, socket_path = free_port(), directory / "agentx"
+    configuration = directory / "snmpd.conf"
+    configuration.write_text(
+        f"agentaddress udp:127.0.0.1:{port}\n{_net_snmp_access()}"
+        f"master agentx\nagentXSocket {socket_path}\nagentXTimeout 10\n"
+    )
+    master = ["snmpd", "-f", "-r", "-C", "-c", str(configuration), "-Lf", "/dev/null"]
+    environment = {"SNMPCONFPATH": str(directory), "SNMP_PERSISTENT_DIR": f"{directory}/kept"}
+    with ExitStack() as stack:
+        starting = _process(master, directory / "snmpd.log", environment, (0,))
+        snmpd = stack.enter_context(starting)
+        while not socket_path.exists():
+            time.sleep(0.01)
+        command, own = subagent(socket_path)
+        with _running(name, command, port, vifs, directory, own) as peer:
+            peer.processes = (snmpd.pid, *peer.processes)
+            yield peer
+
+
+@contextmanager
+def ours_under_snmpd(directory: Path, vifs: int) -> Iterator[Peer]:
+    """vMIB's agent below snmpd."""
+
+    def subagent(socket_path: Path) -> tuple[list[str], Mapping[str, str]]:
+        _prepare(directory, vifs, 0, 0)
+        more = f'[agentx]\nenabled = true\naddress = "{socket_path}"\n'
+        return _command(directory, "listen = []", more), {}
+
+    with _under_snmpd("snmpd, vMIB", directory, vifs, subagent) as peer:
+        yield peer
+
+
+@contextmanager
+def c_under_snmpd(program: Path, directory: Path, vifs: int) -> Iterator[Peer]:
+    """The C agent below snmpd."""
+
+    def subagent(socket_path: Path) -> tuple[list[str], Mapping[str, str]]:
+        root = _dotted(objects.vmibShapeTable.oid)
+        own = {"SNMPCONFPATH": "/nonexistent", "SNMP_PERSISTENT_DIR": f"{directory}/sub"}
+        return [str(program), str(socket_path), str(vifs), root], own
+
+    with _under_snmpd("snmpd, C subagent", directory, vifs, subagent) as peer:
         yield peer
 
 
@@ -224,6 +289,15 @@ def _running(
 ) -> Iterator[Peer]:
     log = directory / "log"
     began = time.monotonic()
+    with _process(command, log, environment, cpus) as process:
+        _wait_for_answer(process, port, began, log)
+        yield Peer(name, port, (process.pid,), vifs, time.monotonic() - began, log)
+
+
+@contextmanager
+def _process(
+    command: list[str], log: Path, environment: Mapping[str, str] | None, cpus: Collection[int]
+) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
@@ -234,8 +308,7 @@ def _running(
             preexec_fn=lambda: os.sched_setaffinity(0, cpus),
         )
     try:
-        _wait_for_answer(process, port, began, log)
-        yield Peer(name, port, (process.pid,), vifs, time.monotonic() - began, log)
+        yield process
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(20)

@@ -99,16 +99,22 @@ int main(int argc, char **argv)
     for (char *at = argc == 4 ? argv[3] : ""; *at && table_oid_length < MAX_OID_LEN;)
         table_oid[table_oid_length++] = strtoul(at + (*at == '.'), &at, 10);
     if (table_oid_length == 0) {
-        fprintf(stderr, "agent PORT VIFS OID\n");
+        fprintf(stderr, "agent PORT|SOCKET VIFS OID\n");
         return 2;
     }
+    int is_subagent = argv[1][0] == '/';
     snprintf(address, sizeof address, "udp:127.0.0.1:%d", atoi(argv[1]));
     snmp_disable_log();
-    netsnmp_ds_set_boolean(NETSNMP_DS_APPLICATION_ID, NETSNMP_DS_AGENT_ROLE, 0);
-    netsnmp_ds_set_string(NETSNMP_DS_APPLICATION_ID, NETSNMP_DS_AGENT_PORTS, address);
+    netsnmp_ds_set_boolean(NETSNMP_DS_APPLICATION_ID, NETSNMP_DS_AGENT_ROLE, is_subagent);
+    if (is_subagent)
+        netsnmp_ds_set_string(NETSNMP_DS_APPLICATION_ID, NETSNMP_DS_AGENT_X_SOCKET, argv[1]);
+    else
+        netsnmp_ds_set_string(NETSNMP_DS_APPLICATION_ID, NETSNMP_DS_AGENT_PORTS, address);
     init_agent("vmib_bench");
-    init_vacm_vars();
-    init_usmUser();
+    if (!is_subagent) {
+        init_vacm_vars();
+        init_usmUser();
+    }
 
     netsnmp_tdata *table = netsnmp_tdata_create_table("vmibShapeTable", 0);
     netsnmp_table_registration_info *columns = SNMP_MALLOC_TYPEDEF(netsnmp_table_registration_info);
@@ -125,7 +131,7 @@ int main(int argc, char **argv)
             add_row(table, vif / VIFS_PER_MACHINE + 1, vif % VIFS_PER_MACHINE + 1, direction);
 
     signal(SIGTERM, stop);
-    if (init_master_agent() != 0)
+    if (!is_subagent && init_master_agent() != 0)
         return 1;
     puts("ready");
     fflush(stdout);
