@@ -170,7 +170,8 @@ def icinga(site: Site, place: Path) -> Iterator[Monitor]:
     }
     defines = [word for name, value in constants.items() for word in ("-D", f"{name}={value}")]
     program = next(root.glob("usr/lib/*/icinga2/sbin/icinga2"))
-    command = [program, "daemon", *defines, "-I", constants["IncludeConfDir"], "-c", main]
+    includes = str(constants["IncludeConfDir"])
+    command: list[str | Path] = [program, "daemon", *defines, "-I", includes, "-c", main]
     with server(command, place / "out", **debian.libraries(root)):
         yield Monitor(place)
 

@@ -88,7 +88,7 @@ def exporter(site: Site, place: Path, new: bool = False) -> Iterator[str]:
         program = debian.unpacked(*PACKAGES) / "usr" / "bin" / PACKAGES[1]
         text = with_secrets(site, (SOURCE / "snmp-0.22.yml").read_text())
         files = [private(place / "snmp.yml", text)]
-    words = [program, *(f"--config.file={file}" for file in files)]
+    words: list[str | Path] = [program, *(f"--config.file={file}" for file in files)]
     log = place / f"exporter-{'new' if new else 'old'}.log"
     with server([*words, f"--web.listen-address={EXPORTER}"], log):
         assert eventually(lambda: is_answering(f"http://{EXPORTER}/")), log.read_text()
@@ -128,7 +128,7 @@ def prometheus(site: Site, place: Path) -> Iterator[Prometheus]:
     (place / "prometheus.yml").write_text(f"global: {{evaluation_interval: 1s}}\n{text}")
     shutil.copy(SOURCE / "vmib-rules.yml", place)
     log = place / "prometheus.log"
-    command = [
+    command: list[str | Path] = [
         debian.unpacked(*PACKAGES) / "usr" / "bin" / "prometheus",
         f"--config.file={place / 'prometheus.yml'}",
         f"--storage.tsdb.path={place / 'data'}",
