@@ -81,6 +81,15 @@ class Load:
     back: int = 0
 
 
+def rounded_time(microseconds: int) -> str:
+    """A measured time with three digits, such as `43us`, `20.1ms` or `1.5s`."""
+    rounded = round(microseconds, 3 - len(str(microseconds)))
+    for unit, scale in (("s", 1_000_000), ("ms", 1000)):
+        if rounded >= scale:
+            return f"{rounded / scale:.10g}{unit}"
+    return f"{microseconds}us"
+
+
 @dataclass(frozen=True, slots=True)
 class NetworkPlan:
     """What only depends on the two files.

@@ -10,7 +10,7 @@ from vmib.impairment import Impairment
 
 from .findings import Severity
 from .happenings import Happening, What, sentence
-from .network_view import NetworkView, rounded_rate
+from .network_view import NetworkView, rounded_rate, rounded_time
 from .observation import LINK, Flow
 from .plan_text import Paint, plain
 from .text_table import Cell, Column, cut, table
@@ -233,7 +233,7 @@ def _round_trip(view: NetworkView, flow: Flow) -> str:
             described = view.plan.round_trips.get((flow.machine, flow.vif, probe.key.dest), 0)
             of = f" of {units.format_time(described)}" if described else ""
             loss = f", {units.format_probability(probe.loss)} lost" if probe.loss else ""
-            return f"{probe.rtt_avg / 1000:.3g}ms{of}{loss}"
+            return f"{rounded_time(probe.rtt_avg)}{of}{loss}"
     return ""
 
 

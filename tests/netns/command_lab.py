@@ -176,7 +176,7 @@ class Net:
 
     def snmp(self, tool: str, host: str, *names: str) -> list[str]:
         address = f"{NETWORK}.{HOSTS.index(host) + 1}:1161"
-        scoped = [f"VMIB-MIB::{name}" for name in names]
+        scoped = [f"VMIB-MIB::{name}" if name.startswith("vmib") else name for name in names]
         done = subprocess.run(
             [tool, "-OqvU", address, *scoped],
             env=self.environment | {"SNMPCONFPATH": str(self.paths.snmp)},

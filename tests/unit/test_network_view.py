@@ -20,6 +20,7 @@ from vmib_manager.network_view import (
     Viewer,
     network_plan,
     rounded_rate,
+    rounded_time,
 )
 from vmib_manager.observation import LINK, SHAPE, Flow, HostView
 from vmib_manager.seen import Names, OutOfSync, SeenVm
@@ -268,6 +269,14 @@ def test_since_when_something_is_wrong_is_kept_from_view_to_view() -> None:
 )
 def test_measured_rates_have_three_digits(kbps: int, text: str) -> None:
     assert rounded_rate(kbps) == text
+
+
+@pytest.mark.parametrize(
+    ("microseconds", "text"),
+    [(0, "0us"), (999, "999us"), (1_000, "1ms"), (20_149, "20.1ms"), (1_500_000, "1.5s")],
+)
+def test_measured_times_have_three_digits(microseconds: int, text: str) -> None:
+    assert rounded_time(microseconds) == text
 
 
 def test_the_document_has_everything_in_numbers_of_the_mib() -> None:

@@ -41,7 +41,12 @@ function rate(kbps) {
   return kbps ? `${kbps}kbit` : "0";
 }
 
-const milliseconds = (us) => `${Number((us / 1000).toPrecision(3))}ms`;
+function time(us) {
+  const rounded = Number(us.toPrecision(3));
+  if (rounded >= 1e6) return `${Number((rounded / 1e6).toPrecision(3))}s`;
+  return rounded >= 1e3 ? `${Number((rounded / 1e3).toPrecision(3))}ms` : `${us}us`;
+}
+
 const clock = (text) => new Date(text).toLocaleTimeString([], { hour12: false });
 
 function ago(text) {
@@ -221,9 +226,9 @@ function showLink(tr, flow) {
   fill(cells[1], flow.peer || flow.dest, flow.peer ? flow.dest : "");
   const probe = probeOf(flow);
   const measured = Boolean(probe && probe.sent);
-  const described = measured && probe.round_trip_described ? `of ${milliseconds(probe.round_trip_described)}` : "";
+  const described = measured && probe.round_trip_described ? `of ${time(probe.round_trip_described)}` : "";
   const lost = measured && probe.loss ? `${probe.loss / 1e4} % lost` : "";
-  fill(cells[7], measured ? milliseconds(probe.rtt_avg) : "", [described, lost].filter(Boolean).join(", "));
+  fill(cells[7], measured ? time(probe.rtt_avg) : "", [described, lost].filter(Boolean).join(", "));
   showFlow(cells, flow);
 }
 
