@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import socket
 import sys
 from collections.abc import Awaitable, Callable
@@ -121,7 +122,7 @@ async def _as_page(options: argparse.Namespace, watcher: Watcher) -> None:
     try:
         listener = socket.create_server((address, wanted), family=family)
     except OSError as error:
-        reason = error.strerror or error
+        reason = os.strerror(error.errno) if error.errno else error
         message = f"{address} port {wanted}: {reason}; choose another with --listen"
         raise NotServed(message) from None
     port = listener.getsockname()[1]

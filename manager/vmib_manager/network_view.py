@@ -48,7 +48,6 @@ _SEVERITIES = {
 _OF_SYNC = {
     rows.Sync.failed: Trouble.FAILED,
     rows.Sync.drifted: Trouble.DRIFTED,
-    rows.Sync.inSync: Trouble.DRIFTED,  # the values differ already, and the agent will notice
 }
 
 

@@ -34,7 +34,7 @@ OPER_FIELDS = ("sync", "last_error", "mechanism", *READ_BACK, *COUNTERS)
 """The fields of those tables that are asked for."""
 
 MEASURED = ("rtt_min", "rtt_avg", "rtt_max", "loss", "sent", "received")
-PROBE_FIELDS = (*MEASURED, "threshold")
+PROBE_FIELDS = (*MEASURED, "last_round", "threshold")
 """The same of vmibProbeTable."""
 
 
@@ -51,7 +51,7 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A row of vmibProbeTable; `sent` is 0 where nothing has been measured yet."""
+    """A row of vmibProbeTable; not `measured` is one whose first round is not over yet."""
 
     key: rows.ProbeKey
     machine: str
@@ -62,6 +62,7 @@ class Probe:
     loss: int
     sent: int
     received: int
+    measured: bool
     exceeded: bool
 
 
@@ -232,7 +233,7 @@ def _status(host: str, found: Answers, describer: Describer) -> HostStatus:
         deviation
         for name in SHAPED
         for key, row in tables.get(name, {}).items()
-        if key in found.oper[name]
+        if _is_drifted(found.oper[name].get(key))
         for deviation in differences(TABLES[name], key, row, found.oper[name][key], describer)
     ]
     return HostStatus(
@@ -243,6 +244,11 @@ def _status(host: str, found: Answers, describer: Describer) -> HostStatus:
         transaction=found.transaction,
         deviations=tuple(without_repeats(unsynced_rows(found.unsynced, describer), values)),
     )
+
+
+def _is_drifted(cells: Mapping[str, Any] | None) -> bool:
+    """Whether the agent says so: values that differ otherwise are in the middle of a change."""
+    return cells is not None and cells["sync"] is rows.Sync.drifted
 
 
 def _flows(host: str, described: Tables, found: Answers, describer: Describer) -> Iterator[Flow]:
@@ -292,6 +298,7 @@ def _probes(found: Mapping[Key, Mapping[str, Any]], names: Names) -> Iterator[Pr
             key=rows.ProbeKey(*key),
             machine=machine,
             vif=vif,
+            measured=any(cells["last_round"]),
             exceeded=cells["threshold"] is rows.ProbeThreshold.exceeded,
             **{name: cells[name] for name in MEASURED},
         )

@@ -11,12 +11,14 @@ from vmib.smi import Table
 
 from .client import Agent
 from .observation import OPER_FIELDS, PROBE_FIELDS, SHAPED, Answers, HostView, host_view
-from .reading import read, read_oper, read_out_of_sync
-from .seen import Key, Tables
+from .reading import read, read_oper, read_out_of_sync, read_scalars
+from .seen import Key, Reading, Tables
 from .transaction import view
 from .wanted import WantedRow
 
 _PROBES = "probes"
+_TRIES = 3
+"""Where somebody changes the configuration all the time, what was read last has to do."""
 
 
 async def observe(
@@ -28,12 +30,22 @@ async def observe(
 ) -> HostView:
     """How a host is, beside the machines and rows that it shall have.
 
-    Rows are not walked where those of the host's digest are `known`. Raises what `read` raises.
+    Rows are not walked where those of the host's digest are `known`. What the kernel does is read
+    again where the configuration changed meanwhile. Raises what `read` raises.
     """
-    reading = await read(agent, known=known)
+    for _ in range(_TRIES):
+        reading = await read(agent, known=known)
+        answers = await _answers(agent, reading)
+        after = await read_scalars(agent)
+        if after.generation == reading.scalars.generation:
+            break
+    return host_view(host, machines, wanted, answers)
+
+
+async def _answers(agent: Agent, reading: Reading) -> Answers:
     scalars = reading.scalars
     has_probes = _PROBES in scalars.capabilities
-    answers = Answers(
+    return Answers(
         reading=reading,
         transaction=await view(agent, scalars.transaction) if scalars.transaction else None,
         unsynced=tuple(await read_out_of_sync(agent)) if scalars.out_of_sync else (),
@@ -43,7 +55,6 @@ async def observe(
         },
         probes=await _whole(agent, objects.vmibProbeTable, PROBE_FIELDS) if has_probes else {},
     )
-    return host_view(host, machines, wanted, answers)
 
 
 async def _whole(agent: Agent, table: Table, fields: Collection[str]) -> dict[Key, dict[str, Any]]:

@@ -229,7 +229,7 @@ def _round_trip(view: NetworkView, flow: Flow) -> str:
     """What a probe to the same address has measured, and what the files say."""
     for probe in view.hosts[flow.host].probes:
         same = (probe.machine, probe.vif, probe.key.dest) == (flow.machine, flow.vif, flow.dest)
-        if same and probe.sent:
+        if same and probe.measured:
             described = view.plan.round_trips.get((flow.machine, flow.vif, probe.key.dest), 0)
             of = f" of {units.format_time(described)}" if described else ""
             loss = f", {units.format_probability(probe.loss)} lost" if probe.loss else ""

@@ -121,6 +121,11 @@ def test_values_that_read_back_otherwise_are_told_with_both() -> None:
     )
 
 
+def test_values_that_differ_in_the_middle_of_a_change_are_no_problem() -> None:
+    found = answers("host1", kernel={B_RECEIVES: {"rate": 3_000}})
+    assert view_of(host1=seen("host1", found)).problems == ()
+
+
 @pytest.mark.parametrize(
     ("sync", "trouble", "severity"),
     [
@@ -228,6 +233,7 @@ def test_probes_are_beside_the_round_trip_that_the_files_add_up_to() -> None:
         "loss": 20_000,
         "sent": 50,
         "received": 49,
+        "last_round": b"\x07",
         "threshold": rows.ProbeThreshold.exceeded,
     }
     view = view_of(host1=seen("host1", answers("host1", probes={key: cells})))

@@ -96,13 +96,10 @@ function row(labels, numbers) {
 
 function fill(cell, text, other = "", className = "") {
   const value = cell.firstElementChild;
-  const before = value.dataset.text;
-  const now = `${text}\n${other}`;
-  if (before === now && value.className === `value ${className}`.trim()) return;
-  value.dataset.text = now;
-  value.className = `value ${className}`.trim();
-  value.textContent = text;
-  if (other) value.append(" ", element("span", "other", other));
+  if (!value.firstElementChild) value.append(element("span"), " ", element("span", "other"));
+  const [main, more] = value.children;
+  write(main, text, className);
+  write(more, other);
   cell.classList.toggle("blank", !text && !other);
 }
 
@@ -225,7 +222,7 @@ function showLink(tr, flow) {
   fill(cells[0], `${flow.machine}:${flow.vif}`, flow.host);
   fill(cells[1], flow.peer || flow.dest, flow.peer ? flow.dest : "");
   const probe = probeOf(flow);
-  const measured = Boolean(probe && probe.sent);
+  const measured = Boolean(probe && probe.measured);
   const described = measured && probe.round_trip_described ? `of ${time(probe.round_trip_described)}` : "";
   const lost = measured && probe.loss ? `${probe.loss / 1e4} % lost` : "";
   fill(cells[7], measured ? time(probe.rtt_avg) : "", [described, lost].filter(Boolean).join(", "));
@@ -355,7 +352,7 @@ function showSummary() {
   const text = words.length ? words.join(", ") : "as described, and in sync";
   write($("summary"), text, `state ${network.worst ? SIGNS[network.worst] : "good"}`);
   write($("title"), network.title);
-  document.title = `${words.length ? `(${words.join(", ")}) ` : ""}${network.title} – vMIB`;
+  document.title = `${words.length ? `(${words.join(", ")}) ` : ""}${network.title} - vMIB`;
   write($("time"), `${answering} of ${hosts.length} hosts answer · ${clock(network.taken)}, every ${network.interval} s`);
 }
 
