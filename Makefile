@@ -1,7 +1,7 @@
 # The two commands: `make demo` and `make test`. Both do all their set-up themselves.
 PY := .venv/bin/python
 
-.PHONY: setup demo test lint docs bench bench-agent generated clean
+.PHONY: setup demo test page-tools lint docs bench bench-agent generated clean
 .PHONY: nms-nagios nms-prometheus nms-traps nms-zabbix
 
 setup:
@@ -10,8 +10,16 @@ setup:
 demo: setup
 	@$(PY) manager/examples/demo.py
 
-test: setup lint
+test: setup page-tools lint
 	@$(PY) -m pytest
+
+# What the page of `vmib serve` is tested with: Chromium, and axe-core's rules of accessibility.
+# Without root or npm these tests are skipped, with the reason.
+page-tools: setup
+	@test "$$(id -u)" -ne 0 || packaging/setup.sh chromium chromium-driver
+	@test -f .cache/axe/axe.min.js || ! command -v npm >/dev/null || \
+	    (mkdir -p .cache/axe && cd .cache/axe && npm pack --silent axe-core@4.14.1 >/dev/null && \
+	    tar -xzf axe-core-*.tgz --strip-components=1 package/axe.min.js && rm axe-core-*.tgz)
 
 lint: setup
 	@.venv/bin/ruff check .

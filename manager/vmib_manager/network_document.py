@@ -6,18 +6,17 @@ parts per million, sizes in octets; `text` is an impairment as people read it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
 from vmib.impairment import Impairment
-from vmib.schema import TABLES
 
 from .documents import Document, host_status
 from .graph import GraphSite
 from .happenings import Happening, sentence
 from .network_view import NetworkView, Problem
-from .observation import Flow, Probe
+from .observation import Flow, FlowKey, Probe
 from .status import READ_BACK
 from .topology import impairment_label
 
@@ -33,7 +32,10 @@ def network(view: NetworkView, interval: float, history: Sequence[Happening] = (
         "title": graph.title,
         "worst": None if view.worst is None else view.worst.value,
         "problems": [problem(each) for each in view.problems],
-        "hosts": {name: host_status(host.status) for name, host in view.hosts.items()},
+        "hosts": {
+            name: {**host_status(host.status), "reading": host.reading}
+            for name, host in view.hosts.items()
+        },
         "sites": [_site(each) for each in graph.sites],
         "routers": list(graph.routers),
         "links": list(_links(view)),
@@ -42,6 +44,21 @@ def network(view: NetworkView, interval: float, history: Sequence[Happening] = (
             _probe(view, name, each) for name, host in view.hosts.items() for each in host.probes
         ],
         "history": [happening(each) for each in history],
+    }
+
+
+def trends(view: NetworkView, found: Mapping[FlowKey, Iterable[int | None]]) -> Document:
+    """How fast it went at the last readings of each host, None where nothing was to be learnt.
+
+    A trend ends with the `reading` of its host.
+    """
+    return {
+        "schema": "vmib.trends/1",
+        "readings": {name: host.reading for name, host in view.hosts.items()},
+        "trends": [
+            {"host": host, "table": table, "index": index, "rates": list(rates)}
+            for (host, table, index), rates in found.items()
+        ],
     }
 
 
@@ -99,7 +116,7 @@ def _flow(view: NetworkView, flow: Flow) -> Document:
     return {
         "host": flow.host,
         "table": flow.table,
-        "index": ".".join(map(str, TABLES[flow.table].encode_index(flow.key))),
+        "index": flow.index,
         "subject": flow.subject,
         "machine": flow.machine,
         "vif": flow.vif,

@@ -38,6 +38,10 @@ PROBE_FIELDS = (*MEASURED, "last_round", "threshold")
 """The same of vmibProbeTable."""
 
 
+FlowKey = tuple[str, str, str]
+"""What is shaped: host, table and index."""
+
+
 @dataclass(frozen=True, slots=True)
 class Counters:
     """What has passed and was dropped since the counters began, what waits, and how fast it is."""
@@ -99,6 +103,11 @@ class Flow:
         return self.key[3] if self.table == LINK else None
 
     @property
+    def index(self) -> str:
+        """Its instance in the table, as sub-identifiers."""
+        return ".".join(map(str, TABLES[self.table].encode_index(self.key)))
+
+    @property
     def as_described(self) -> bool:
         """Whether the row is what the files say."""
         return (self.described or Impairment()) == (self.configured or Impairment())
@@ -109,7 +118,7 @@ class HostView:
     """One host; of one that does not answer the status says why, and the rest is from before.
 
     `changes` would make it as described; `missing` are the machines that its agent does not report.
-    `tables` are its rows.
+    `tables` are its rows, and `reading` is how often it has been asked.
     """
 
     status: HostStatus
@@ -120,6 +129,7 @@ class HostView:
     changes: tuple[Change, ...] = ()
     missing: tuple[str, ...] = ()
     states: HostStates = field(default_factory=HostStates)
+    reading: int = 0
 
     @property
     def answers(self) -> bool:

@@ -10,10 +10,11 @@ from hashlib import sha256
 from http import HTTPStatus
 from importlib import resources
 
+from .documents import Document
 from .graph import svg
 from .graph_svg import STYLE
 from .http_message import Request, RequestRefused, Response, is_own_host
-from .network_document import network
+from .network_document import network, trends
 from .network_view import NetworkView
 from .watcher import Watcher
 
@@ -68,6 +69,8 @@ class NetworkSite:
         match request.path:
             case "/api/network":
                 return Response(_JSON, self._now().document)
+            case "/api/trends":
+                return Response(_JSON, _compact(trends(self._view(), self._watcher.trends)))
             case "/picture.svg":
                 return Response(_SVG, self._now().picture, fields=_fields_of(_SVG))
             case "/api/events":
@@ -76,20 +79,22 @@ class NetworkSite:
                 raise RequestRefused(HTTPStatus.NOT_FOUND, "there is no such page")
 
     def _now(self) -> _Shown:
+        return self._showing(self._view())
+
+    def _view(self) -> NetworkView:
         view = self._watcher.view
         if view is None:
             wait = {"Retry-After": "1"}
             status = HTTPStatus.SERVICE_UNAVAILABLE
             raise RequestRefused(status, "not all hosts have been asked yet", wait)
-        return self._showing(view)
+        return view
 
     def _showing(self, view: NetworkView) -> _Shown:
         if self._shown.number != view.number:
             picture = svg(view.graph, titled=False).encode()
             found = network(view, self._watcher.interval, self._watcher.history)
             document = {**found, "picture": sha256(picture).hexdigest()[:16]}
-            text = json.dumps(document, separators=(",", ":"))
-            self._shown = _Shown(view.number, text.encode(), picture)
+            self._shown = _Shown(view.number, _compact(document), picture)
         return self._shown
 
     async def _events(self) -> AsyncIterator[bytes]:
@@ -98,6 +103,11 @@ class NetworkSite:
             view = await self._watcher.after(number)
             number = view.number
             yield b"event: network\ndata: " + self._showing(view).document + b"\n\n"
+
+
+def _compact(document: Document) -> bytes:
+    """A document in one line."""
+    return json.dumps(document, separators=(",", ":")).encode()
 
 
 def _fields_of(kind: str) -> dict[str, str]:

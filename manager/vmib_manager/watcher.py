@@ -6,6 +6,7 @@ Each host is asked on its own, so that one that does not answer holds up no othe
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
@@ -20,13 +21,16 @@ from .happenings import Happening, happenings
 from .manager import AsyncManager
 from .model import Model
 from .network_view import NetworkView, Viewer, network_plan
-from .observation import HostView
+from .observation import FlowKey, HostView
 from .observe import observe
 from .seen import Tables
 from .status import HostStatus
 
 HISTORY = 200
 """Happenings that are kept."""
+
+TREND = 90
+"""Readings of which the rates are kept."""
 
 _TOGETHER = 0.2
 """Seconds in which hosts that answer get into one view, at most; a part of a short interval."""
@@ -64,6 +68,7 @@ class Watcher:
         self._news = asyncio.Event()
         self._view: NetworkView | None = None
         self._history: deque[Happening] = deque(maxlen=HISTORY)
+        self._trends: dict[FlowKey, deque[int | None]] = {}
 
     @property
     def agents(self) -> Collection[str]:
@@ -79,6 +84,11 @@ class Watcher:
     def history(self) -> Sequence[Happening]:
         """What has happened, the oldest first."""
         return tuple(self._history)
+
+    @property
+    def trends(self) -> Mapping[FlowKey, Sequence[int | None]]:
+        """The rates (kbit/s) at the last readings of each host; None where it did not answer."""
+        return {key: tuple(rates) for key, rates in self._trends.items()}
 
     async def after(self, number: int) -> NetworkView:
         """The latest view, when there is one with a higher number than this (0 for any)."""
@@ -100,7 +110,7 @@ class Watcher:
     async def _watch(self, name: str, agent: Agent, machines: Sequence[str]) -> NoReturn:
         known: Mapping[bytes, Tables] = {}
         loop = asyncio.get_running_loop()
-        while True:
+        for reading in itertools.count(1):
             began = loop.time()
             try:
                 view = await observe(name, agent, machines, self._wanted[name], known)
@@ -110,9 +120,19 @@ class Watcher:
             else:
                 assert view.status.scalars is not None
                 known = {view.status.scalars.digest: view.tables}
-            self._hosts[name] = view
+            self._hosts[name] = replace(view, reading=reading)
+            self._remember(view)
             self._changed.set()
             await asyncio.sleep(max(_LEAST_PAUSE, began + self.interval - loop.time()))
+        raise AssertionError("a count that ends")
+
+    def _remember(self, view: HostView) -> None:
+        for flow in view.flows:
+            trend = self._trends.setdefault(
+                (flow.host, flow.table, flow.index), deque(maxlen=TREND)
+            )
+            counters = flow.counters if view.answers else None
+            trend.append(None if counters is None else counters.achieved_rate)
 
     async def _publish(self) -> NoReturn:
         """Make views of what the hosts answer; the first one when all have been asked."""

@@ -1,4 +1,4 @@
-"""README and quick start can be followed: their commands run as written, and print what they show.
+"""Pages can be followed: their commands run as written, and print what they show.
 
 In network and mount namespaces of their own, where the addresses of their labs are free.
 """
@@ -51,7 +51,13 @@ def shown_by(page: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "packaging/docs/quickstart.md", "packaging/docs/probes.md"]
+    "page",
+    [
+        "README.md",
+        "packaging/docs/quickstart.md",
+        "packaging/docs/probes.md",
+        "packaging/docs/serve.md",
+    ],
 )
 def test_a_page_can_be_followed(page: str) -> None:
     script = IN_THE_END + "".join(script_of(ROOT / page))

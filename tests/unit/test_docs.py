@@ -110,7 +110,8 @@ def test_paths_that_are_named_exist(page: str) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_to_be_run_are_taken(page: str) -> None:
     for words in command_lines(page):
-        words = words[: words.index("||")] if "||" in words else words
+        for end in ("||", "&"):
+            words = words[: words.index(end)] if end in words else words
         if words[0] in PROGRAMS:
             PROGRAMS[words[0]].parse_args(words[1:])
         if words[0] == "make":

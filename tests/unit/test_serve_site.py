@@ -19,6 +19,7 @@ import vmib_manager
 from vmib_manager.happenings import Happening, happenings
 from vmib_manager.http_message import Request, RequestRefused, Response
 from vmib_manager.network_view import NetworkView
+from vmib_manager.observation import LINK
 from vmib_manager.serve_site import NetworkSite
 
 from .watched import WELL, silent, view_of
@@ -36,6 +37,7 @@ class Views:
         self.views = list(views)
         self.view = views[0] if views else None
         self.history: tuple[Happening, ...] = ()
+        self.trends = {("host1", LINK, "1.1"): (5, None)}
 
     async def after(self, number: int) -> NetworkView:
         for view in self.views:
@@ -99,8 +101,17 @@ def test_the_document_is_that_of_the_view_with_its_history_and_picture() -> None
     assert b"phrase" not in got(site(ONE), "/api/network").body
 
 
+def test_trends_end_with_the_readings_of_their_hosts() -> None:
+    found = json.loads(got(site(ONE), "/api/trends").body)
+    assert found == {
+        "schema": "vmib.trends/1",
+        "readings": {"host1": 0, "host2": 0},
+        "trends": [{"host": "host1", "table": LINK, "index": "1.1", "rates": [5, None]}],
+    }
+
+
 def test_before_the_first_view_everybody_is_asked_to_come_again() -> None:
-    for path in ("/api/network", "/picture.svg"):
+    for path in ("/api/network", "/api/trends", "/picture.svg"):
         with pytest.raises(RequestRefused) as refused:
             got(site(), path)
         assert refused.value.status is HTTPStatus.SERVICE_UNAVAILABLE

@@ -17,6 +17,7 @@ const SVG = "http://www.w3.org/2000/svg";
 let network = null;
 let heard = 0;
 let picture = "";
+const readings = new Map();
 const trends = new Map();
 const seen = new Set();
 
@@ -140,8 +141,19 @@ function probeOf(flow) {
   );
 }
 
+async function recall() {
+  const answer = await fetch("api/trends");
+  if (!answer.ok) return;
+  const found = await answer.json();
+  Object.entries(found.readings).forEach(([host, reading]) => readings.set(host, reading));
+  for (const trend of found.trends) trends.set(flowKey(trend), trend.rates);
+}
+
 function remember(flows) {
-  for (const flow of flows) {
+  const news = (host) => network.hosts[host].reading !== readings.get(host);
+  const fresh = new Set(Object.keys(network.hosts).filter(news));
+  for (const host of fresh) readings.set(host, network.hosts[host].reading);
+  for (const flow of flows.filter((each) => fresh.has(each.host))) {
     const key = flowKey(flow);
     const trend = trends.get(key) || [];
     trend.push(flow.counters ? flow.counters.achieved_rate : null);
@@ -166,7 +178,7 @@ function drawTrend(cell, flow) {
     value.append(svg);
   }
   const [area, line, limit] = svg.children;
-  const trend = trends.get(flowKey(flow));
+  const trend = trends.get(flowKey(flow)) || [];
   const configured = flow.actual ? flow.actual.rate : 0;
   const top = Math.max(configured, ...trend.map((each) => each || 0), 1) * 1.15;
   const y = (kbps) => (19.5 - (kbps / top) * 19).toFixed(2);
@@ -413,4 +425,4 @@ $("filter").addEventListener("input", () => network && showFlows());
 setInterval(() => {
   if (network && Date.now() - heard > 3000 * network.interval + 10000) lost();
 }, 1000);
-listen();
+recall().catch(() => {}).finally(listen); // without trends the page is as good
