@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any
 
-from vmib.rows import ProbeKey, VifKey
+from vmib.rows import ProbeKey, VifKey, VmKey
 from vmib.smi import IpAddress
 
 from .inventory import Rows
+from .ports import Presence
 from .state import Intent, Key
 from .target import ifb_name
 from .world import ADDR, LINK
@@ -81,7 +82,9 @@ def _way(rows: Rows, neighbourhood: Neighbourhood, key: ProbeKey) -> Way | str:
     if facts is None:
         return "the hypervisor does not report this interface"
     if not facts.running:
-        return "the machine is off"
+        guest = rows.inventory.vms.get(VmKey(key.vm_index))
+        is_paused = guest is not None and guest.presence is Presence.PAUSED
+        return "the machine is paused" if is_paused else "the machine is off"
     if not facts.device:
         return "the host end of the interface does not exist"
     if not facts.up:

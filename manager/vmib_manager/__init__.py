@@ -26,7 +26,7 @@ from .measurement import Measurement, MeasurementPlan
 from .model import Model, Real
 from .pending import Ended
 from .plan import Change, HostPlan, Kind, Plan
-from .probe_verdict import Aspect, Measured
+from .probe_verdict import Allowed, Aspect, Measured
 from .reachability import expected
 from .snmp_errors import AgentError
 from .status import Deviation, HostStatus
@@ -76,6 +76,7 @@ __all__ = [
     "MeasurementPlan",
     "Measurement",
     "Measured",
+    "Allowed",
     "Aspect",
     "HostStatus",
     "Deviation",

@@ -47,6 +47,14 @@ def share(text: str) -> int:
         raise ArgumentTypeError(f"{text!r} is not {refused.allowed}") from None
 
 
+def duration(text: str) -> int:
+    """A time with its unit, as microseconds."""
+    try:
+        return units.parse_time(text, "time")
+    except ValueRefused as refused:
+        raise ArgumentTypeError(f"{text!r} is not {refused.allowed}") from None
+
+
 def description(text: str) -> str:
     """What fits into vmibTxnDescription."""
     if len(text.encode()) > 255:

@@ -17,13 +17,22 @@ from vmib.errors import VmibError
 
 from . import commands, live_commands
 from .apply import CONFIRM_TIMEOUT, LEAVE_OPEN_TIMEOUT
-from .argument_types import LOOPBACK, PORT, description, endpoint, seconds, share, whole_number
+from .argument_types import (
+    LOOPBACK,
+    PORT,
+    description,
+    duration,
+    endpoint,
+    seconds,
+    share,
+    whole_number,
+)
 from .credentials_file import ENVIRONMENT
 from .exit_status import ExitStatus
 from .graph import FORMATS
 from .lab import DEFAULT_NAME
 from .probe_plan import PACKETS
-from .probe_verdict import TOLERANCE
+from .probe_verdict import DEFAULT
 from .terminal import WHEN
 
 PROGRAM = "vmib"
@@ -267,7 +276,14 @@ def _measuring(made: argparse.ArgumentParser) -> None:
         type=share,
         metavar="PERCENT",
         help="by which measured values may be off, such as 2.5%% "
-        f"(default: {units.format_probability(TOLERANCE)}%)",
+        f"(default: {units.format_probability(DEFAULT.tolerance)}%)",
+    )
+    made.add_argument(
+        "--slack",
+        type=duration,
+        metavar="TIME",
+        help="that a round trip may take longer than described, such as 300us "
+        f"(default: {units.format_time(DEFAULT.slack)})",
     )
     made.add_argument(
         "--traffic",
@@ -357,8 +373,8 @@ _COMMANDS: tuple[_Entry, ...] = (
         "with --measure, what hosts do is, too. The way through an interface to its machine and "
         "back is measured, and that of what the machine sends to the other end of each link; "
         "probes are removed after that, by the agents themselves if need be. A delay may be off "
-        "by the tolerance and 1 ms; a loss is off where chance does not explain it; of rates it is "
-        "seen what passes, and with --traffic what can.",
+        "by the tolerance and the slack; a loss is off where chance does not explain it; of rates "
+        "it is seen what passes, and with --traffic what can.",
         (_real, _virtual, _measuring, *_READ),
     ),
     (

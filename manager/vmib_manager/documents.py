@@ -216,7 +216,7 @@ def measurement(found: Measurement) -> Document:
     return {
         "ok": found.ok,
         "packets": found.packets,
-        "tolerance": found.tolerance,
+        **found.allowed._asdict(),
         "failed": dict(found.failed),
         "rows": [
             {

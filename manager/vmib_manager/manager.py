@@ -32,7 +32,7 @@ from .model import Model, Real, Source
 from .plan import HostPlan, Plan, host_plan, wanted_digest
 from .presence import check_presence
 from .probe_plan import PACKETS, Flow
-from .probe_verdict import TOLERANCE, Passed
+from .probe_verdict import DEFAULT, Allowed, Passed
 from .reading import read
 from .seen import Key, NameLookup, Names, Reading, Scalars, Tables
 from .status import Deviation, HostStatus
@@ -180,14 +180,14 @@ class AsyncManager:
         self,
         plan: MeasurementPlan,
         *,
-        tolerance: int = TOLERANCE,
+        allowed: Allowed = DEFAULT,
         traffic: Mapping[tuple[str, Flow], Passed] | None = None,
         tell: Callable[[str, int], None] = lambda host, done: None,
     ) -> Measurement:
         """Measure by probes, which leave nothing behind, and compare.
 
-        `tolerance` is in parts per million; `traffic` are rates that were measured before, by
-        `probe_traffic`; `tell` is told how many rows of a host are done.
+        `traffic` are rates that were measured before, by `probe_traffic`; `tell` is told how many
+        rows of a host are done.
         """
 
         def one(host: str, agent: Agent) -> Awaitable[probe_session.HostMeasured]:
@@ -195,7 +195,7 @@ class AsyncManager:
             return probe_session.measure(host, agent, waves, plan.packets, partial(tell, host))
 
         found, failed = await self._on_all(one)
-        return measurement.measured(plan, found, failed, traffic or {}, tolerance)
+        return measurement.measured(plan, found, failed, traffic or {}, allowed)
 
     async def status(self) -> dict[str, HostStatus]:
         """How each host and its agent are."""

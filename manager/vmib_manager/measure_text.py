@@ -69,7 +69,7 @@ def _aspect(aspect: Aspect, paint: Paint) -> str:
 
 def _summary(found: Measurement, paint: Paint) -> str:
     measured = plural(sum(row.round is not None for row in found.rows), "row")
-    tolerance = units.format_probability(found.tolerance)
+    tolerance = units.format_probability(found.allowed.tolerance)
     off, failed = len(found.off), len(found.failed)
     if found.ok:
         return paint(f"{measured} measured: all as described, within {tolerance}.", "good")

@@ -14,7 +14,7 @@ from .describe import Describer
 from .model import Model
 from .probe_plan import Flow, Subject, estimate, subjects, waves
 from .probe_session import HostMeasured, Waits
-from .probe_verdict import Measured, Passed, Round, judge
+from .probe_verdict import Allowed, Measured, Passed, Round, judge
 from .reading import read_names, read_scalars
 from .seen import NameLookup
 from .transaction import HostRefused
@@ -41,11 +41,11 @@ class MeasurementPlan:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """The result; `tolerance` in parts per million, `failed` by host why nothing is known of it."""
+    """The result; `failed` says by host why nothing is known of it."""
 
     rows: tuple[Measured, ...]
     packets: int
-    tolerance: int
+    allowed: Allowed
     failed: Mapping[str, str]
 
     @property
@@ -83,29 +83,29 @@ def measured(
     found: Mapping[str, HostMeasured],
     failed: Mapping[str, VmibError],
     traffic: Mapping[tuple[str, Flow], Passed],
-    tolerance: int,
+    allowed: Allowed,
 ) -> Measurement:
     """The verdict; `traffic` are rates that traffic sent to measure has reached, by host."""
     rows = [
-        _measured(subject, found[subject.host], traffic, tolerance, len(plan.subjects))
+        _measured(subject, found[subject.host], traffic, allowed, len(plan.subjects))
         for subject in plan.subjects
         if subject.host in found
     ]
     reasons = {host: str(error) for host, error in failed.items()}
-    return Measurement(tuple(rows), plan.packets, tolerance, reasons)
+    return Measurement(tuple(rows), plan.packets, allowed, reasons)
 
 
 def _measured(
     subject: Subject,
     found: HostMeasured,
     traffic: Mapping[tuple[str, Flow], Passed],
-    tolerance: int,
+    allowed: Allowed,
     rows: int,
 ) -> Measured:
     result: Any = found.probes[subject.probe]
     if isinstance(result, Round):
         sent = {flow: rate for (host, flow), rate in traffic.items() if host == subject.host}
-        return judge(subject, result, {**found.passed, **sent}, tolerance, rows)
+        return judge(subject, result, {**found.passed, **sent}, allowed, rows)
     if isinstance(result, Waits):
         return Measured(subject, reason=result.reason)
     return Measured(subject, reason=result, is_wrong=True)

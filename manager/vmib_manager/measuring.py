@@ -12,14 +12,15 @@ from . import measure as traffic
 from .measurement import Measurement
 from .model import Model
 from .probe_plan import PACKETS
-from .probe_verdict import TOLERANCE
+from .probe_verdict import Allowed
 from .sync import Manager
 
 
 def check_options(options: argparse.Namespace) -> None:
     """Refuse how to measure where nothing is measured; raises `ValueRefused`."""
-    for name in ("packets", "tolerance", "traffic"):
-        if getattr(options, name) and not options.measure:
+    for name in ("packets", "tolerance", "slack", "traffic"):
+        given = getattr(options, name)
+        if given is not None and given is not False and not options.measure:
             raise ValueRefused(f"--{name}", "given", "together with --measure")
 
 
@@ -46,7 +47,8 @@ def measure(options: argparse.Namespace, manager: Manager, model: Model) -> Meas
         filled = probe_traffic.fill(
             paths, lambda number: progress.show(f"filled: {number} of {len(paths)} paths")
         )
-        tolerance = options.tolerance or TOLERANCE
-        return manager.measure(found, tolerance=tolerance, traffic=filled, tell=tell)
+        given = {name: getattr(options, name) for name in Allowed._fields}
+        chosen = {name: value for name, value in given.items() if value is not None}
+        return manager.measure(found, allowed=Allowed(**chosen), traffic=filled, tell=tell)
     finally:
         progress.clear()

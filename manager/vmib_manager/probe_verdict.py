@@ -9,15 +9,23 @@ from typing import NamedTuple
 
 from .probe_plan import MILLION, Flow, Subject
 
-TOLERANCE = 50_000
-"""Parts per million by which a value may be off, if nothing else is said."""
-BASE = 1000
-"""Microseconds that a round trip may take beyond what is described: machines are not infinitely
-fast."""
+
+class Allowed(NamedTuple):
+    """What may be off: parts per million of a value, and the microseconds that a round trip may
+    take beyond what is described, for machines are not infinitely fast."""
+
+    tolerance: int = 50_000
+    slack: int = 1000
+
+
 CONFIDENCE = 0.99
 """How sure it is, over all rows together, that a loss that is called off is."""
 _LEAST_RATE = 1
 """kbit/s: what whole numbers are off by."""
+
+
+DEFAULT = Allowed()
+"""What may be off if nothing else is said."""
 
 
 class Round(NamedTuple):
@@ -79,26 +87,26 @@ def judge(
     subject: Subject,
     found: Round,
     passed: Mapping[Flow, Passed],
-    tolerance: int,
+    allowed: Allowed,
     rows: int,
 ) -> Measured:
-    """A row beside its description; `tolerance` in parts per million, `rows` are judged in all."""
+    """A row beside its description; `rows` are judged in all."""
     aspects = []
     if found.loss < MILLION:
-        aspects.append(_delay(subject, found, tolerance))
+        aspects.append(_delay(subject, found, allowed))
     aspects.append(_loss(subject, found, rows))
     for flow in subject.flows:
         if flow.rate and flow in passed:
-            aspects.append(_rate(flow, passed[flow], tolerance))
+            aspects.append(_rate(flow, passed[flow], allowed.tolerance))
     return Measured(subject, tuple(aspects), found)
 
 
-def _delay(subject: Subject, found: Round, tolerance: int) -> Aspect:
+def _delay(subject: Subject, found: Round, allowed: Allowed) -> Aspect:
     """The shortest round trip, whatever else the host was busy with; the mean where they vary."""
     answered = max(1, round(found.packets * (1 - found.loss / MILLION)))
-    allowed = subject.delay * tolerance / MILLION + 3 * subject.jitter / sqrt(answered)
+    margin = subject.delay * allowed.tolerance / MILLION + 3 * subject.jitter / sqrt(answered)
     measured = found.rtt_min if subject.is_steady else found.rtt_avg
-    off = not -allowed <= measured - subject.delay <= allowed + BASE
+    off = not -margin <= measured - subject.delay <= margin + allowed.slack
     return Aspect("delay", subject.delay, measured, off)
 
 

@@ -24,7 +24,7 @@ from .model import Model, Real
 from .pending import Ended
 from .plan import Plan
 from .probe_plan import PACKETS, Flow
-from .probe_verdict import TOLERANCE, Passed
+from .probe_verdict import DEFAULT, Allowed, Passed
 from .status import Deviation, HostStatus
 from .verification import Verification
 
@@ -118,12 +118,12 @@ class Manager:
         self,
         plan: MeasurementPlan,
         *,
-        tolerance: int = TOLERANCE,
+        allowed: Allowed = DEFAULT,
         traffic: Mapping[tuple[str, Flow], Passed] | None = None,
         tell: Callable[[str, int], None] = lambda host, done: None,
     ) -> Measurement:
         """Measure by probes, which leave nothing behind, and compare."""
-        step = self._manager.measure(plan, tolerance=tolerance, traffic=traffic, tell=tell)
+        step = self._manager.measure(plan, allowed=allowed, traffic=traffic, tell=tell)
         return self._run(step)
 
     def status(self) -> dict[str, HostStatus]:

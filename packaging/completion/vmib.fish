@@ -51,7 +51,7 @@ function _shtab_vmib_using
 end
 
 set -g _shtab_vmib_commands check plan apply verify status diff confirm abort clear discover graph watch serve mib-path lab 'lab up' 'lab down' 'lab status' 'lab list' 'lab exec'
-set -g _shtab_vmib_opts_with_value --color --confirm-timeout --credentials --description --format --interval --listen --name --output --packets --timeout --tolerance --user -o
+set -g _shtab_vmib_opts_with_value --color --confirm-timeout --credentials --description --format --interval --listen --name --output --packets --slack --timeout --tolerance --user -o
 
 complete -c vmib -e
 complete -c vmib -f
@@ -92,6 +92,7 @@ complete -c vmib -n '_shtab_vmib_using verify' -s h -l help -d 'show this help m
 complete -c vmib -n '_shtab_vmib_using verify' -l measure -d 'also measure the delay and loss of every interface and link by probes, and what passes them'
 complete -c vmib -n '_shtab_vmib_using verify' -l packets -x -d 'of each probe, 1 to 100 (default: 20)'
 complete -c vmib -n '_shtab_vmib_using verify' -l tolerance -x -d 'by which measured values may be off, such as 2.5% (default: 5%)'
+complete -c vmib -n '_shtab_vmib_using verify' -l slack -x -d 'that a round trip may take longer than described, such as 300us (default: 1ms)'
 complete -c vmib -n '_shtab_vmib_using verify' -l traffic -d 'fill every path of a lab of this computer, to measure rates'
 complete -c vmib -n '_shtab_vmib_using verify' -l credentials -xka "(__fish_complete_path (commandline -ct))" -d 'pass phrases (TOML, mode 0600); default: $VMIB_CREDENTIALS, or that of the lab that the real file describes, or ~/.config/vmib/credentials.toml'
 complete -c vmib -n '_shtab_vmib_using verify' -l timeout -x -d 'for one request with all its retransmissions (default: 5)'

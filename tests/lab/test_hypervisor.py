@@ -111,6 +111,18 @@ def test_the_rate_from_a_guest_is_what_was_set(lab: HostLab) -> None:
     assert transferred(lab, 1, "10.31.1.2", 3, seconds=3) > 10
 
 
+def test_guests_answer_probes(lab: HostLab) -> None:
+    row = f"{lab.vm(2)}.1.ipv4.4.10.31.1.2"
+    lab.set(f"vmibProbeInterval.{row}", "u", "2", f"vmibProbeRowStatus.{row}", "i", "createAndGo")
+    try:
+        eventually(lambda: int(lab.value(f"vmibProbeReceived.{row}").split()[0]) >= 10, "answers")
+        assert lab.value(f"vmibProbeSync.{row}") == "inSync"
+        assert int(lab.value(f"vmibProbeLoss.{row}").split()[0]) == 0
+        assert int(lab.value(f"vmibProbeRttAvg.{row}").split()[0]) > 0
+    finally:
+        lab.set(f"vmibProbeRowStatus.{row}", "i", "destroy")
+
+
 def test_the_manager_applies_a_network_and_verifies_it(lab: HostLab) -> None:
     (lab.directory / "real.xml").write_text(REAL.format(kind=lab.hypervisor.kind))
     (lab.directory / "virtual.xml").write_text(VIRTUAL)
@@ -121,7 +133,7 @@ def test_the_manager_applies_a_network_and_verifies_it(lab: HostLab) -> None:
         vm = lab.vm(1)
         assert lab.value(f"vmibAddrOrigin.{vm}.1.ipv4.4.10.31.0.1") == "guestAgent"
         assert lab.value(f"vmibAddrSync.{vm}.1.ipv4.4.10.31.0.1") == "inSync"
-        lab.vmib("verify", "real.xml", "virtual.xml")
+        lab.vmib("verify", "real.xml", "virtual.xml", "--measure", "--slack", "100ms")
     lab.vmib("clear", "real.xml")
 
 

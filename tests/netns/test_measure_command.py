@@ -133,7 +133,9 @@ def test_a_manager_that_is_ended_leaves_no_probe_for_long(linked: Net, number: i
     assert "active" not in probes(linked)
 
 
-@pytest.mark.parametrize("option", [["--traffic"], ["--packets", "5"], ["--tolerance", "1%"]])
+@pytest.mark.parametrize(
+    "option", [["--traffic"], ["--packets", "5"], ["--tolerance", "0%"], ["--slack", "1s"]]
+)
 def test_how_to_measure_is_said_where_it_is_measured(linked: Net, option: list[str]) -> None:
     done = linked.vmib("verify", "real.xml", "linked.xml", *option)
     assert done.status == 1

@@ -131,12 +131,12 @@ def linked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
     described = VIRTUAL.replace("</virtual>", LINK).format(rate="10Mbit")
     (net.directory / "linked.xml").write_text(described)
     try:
-        up = net.installed("lab", "up", "real.xml", "--name", NAME)
-        assert up.returncode == 0, up.stderr
+        up = net.vmib("lab", "up", "real.xml", "--name", NAME)
+        assert up.status == 0, up.err
         assert net.vmib("apply", "real.xml", "linked.xml").status == 0
         yield net
     finally:
-        net.installed("lab", "down", "--name", NAME)
+        net.vmib("lab", "down", "--name", NAME)
 
 
 def test_what_is_measured_is_compared_with_what_is_described(linked: Net) -> None:

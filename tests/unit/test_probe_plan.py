@@ -31,7 +31,7 @@ from vmib_manager.measurement import Measurement, measured, planned
 from vmib_manager.model import Source
 from vmib_manager.probe_plan import ROWS_AT_ONCE, Flow, Subject, subjects, waves
 from vmib_manager.probe_session import HostMeasured, Waits
-from vmib_manager.probe_verdict import BASE, Passed, Round, at_most, judge
+from vmib_manager.probe_verdict import Allowed, Passed, Round, at_most, judge
 
 from .tables import NAMES
 
@@ -119,15 +119,15 @@ def round_of(rtt: int, loss: int = 0, packets: int = 20) -> Round:
 
 
 def offs(subject: Subject, found: Round, passed: dict[Flow, Passed] | None = None) -> set[str]:
-    judged = judge(subject, found, passed or {}, 50_000, 1)
+    judged = judge(subject, found, passed or {}, Allowed(), 1)
     return {aspect.field for aspect in judged.aspects if aspect.off}
 
 
 def test_a_delay_may_be_off_by_the_tolerance_and_what_machines_take() -> None:
     assert offs(PLAIN, round_of(19_000)) == set()
     assert offs(PLAIN, round_of(18_999)) == {"delay"}
-    assert offs(PLAIN, round_of(21_000 + BASE)) == set()
-    assert offs(PLAIN, round_of(21_001 + BASE)) == {"delay"}
+    assert offs(PLAIN, round_of(21_000 + Allowed().slack)) == set()
+    assert offs(PLAIN, round_of(21_001 + Allowed().slack)) == {"delay"}
 
 
 def test_a_busy_host_does_not_make_a_steady_delay_wrong() -> None:
@@ -150,7 +150,7 @@ def test_a_loss_is_off_where_chance_does_not_explain_it() -> None:
 
 
 def test_what_loses_everything_has_no_delay() -> None:
-    judged = judge(PLAIN, Round(0, 0, 0, 0, 1_000_000, 20), {}, 50_000, 1)
+    judged = judge(PLAIN, Round(0, 0, 0, 0, 1_000_000, 20), {}, Allowed(), 1)
     assert [aspect.field for aspect in judged.aspects] == ["loss"]
     assert judged.off
 
@@ -195,7 +195,7 @@ def measurement_of(*rounds: Round | Waits | str) -> Measurement:
     ]
     probes = {s.probe: each for s, each in zip(found, rounds, strict=True)}
     plan = planned({"h1": found}, 20)
-    return measured(plan, {"h1": HostMeasured(probes, {})}, {}, {}, 50_000)
+    return measured(plan, {"h1": HostMeasured(probes, {})}, {}, {}, Allowed())
 
 
 def test_rows_that_wait_for_a_machine_are_not_off() -> None:

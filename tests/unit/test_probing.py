@@ -39,9 +39,12 @@ LINKS = {LinkKey(1, 1, *address("192.0.2.0"), 24): Link()}  # type: ignore[arg-t
 INTENT = {"vmibAddrTable": ADDRESSES, "vmibLinkTable": LINKS}
 
 
-def way_to(text: str, facts: VifFacts | None = FACTS, intent: object = INTENT) -> Way | str:
+def way_to(
+    text: str, facts: VifFacts | None = FACTS, intent: object = INTENT, *, paused: bool = False
+) -> Way | str:
     vifs = {} if facts is None else {VifKey(1, 1): facts}
-    rows = Rows(intent, Inventory({VmKey(1): GUEST}, vifs))  # type: ignore[arg-type]
+    guest = replace(GUEST, presence=Presence.PAUSED) if paused else GUEST
+    rows = Rows(intent, Inventory({VmKey(1): guest}, vifs))  # type: ignore[arg-type]
     return ways(rows, [key(text)])[key(text)]
 
 
@@ -74,6 +77,7 @@ def test_what_a_probe_waits_for_is_said() -> None:
     told = {
         "the hypervisor does not report": way_to("10.0.0.1", None),
         "the machine is off": way_to("10.0.0.1", replace(FACTS, running=False)),
+        "the machine is paused": way_to("10.0.0.1", replace(FACTS, running=False), paused=True),
         "does not exist": way_to("10.0.0.1", replace(FACTS, device="")),
         "vif1.0, is down": way_to("10.0.0.1", replace(FACTS, up=False)),
         "neither an address of the interface": way_to("198.51.100.1"),
