@@ -187,13 +187,20 @@ class Requests:
 
     def ask(self, datagram: bytes) -> Pdu:
         """The response to one request; raises RuntimeError unless it is without error."""
+        answer = self.answer(datagram)
+        if answer.error_status:
+            raise RuntimeError(f"{self._peer.name} answers {answer}")
+        return answer
+
+    def answer(self, datagram: bytes) -> Pdu:
+        """The response to one request; raises RuntimeError for a Report."""
         message = decode_message(self._exchange(datagram))
         if isinstance(message, V3Message):
             usm.verify(message, self._last, self._keys)
             answer = decode_scoped(usm.open_data(message, self._keys)).pdu
         else:
             answer = message.pdu
-        if answer.type is not PduType.RESPONSE or answer.error_status:
+        if answer.type is not PduType.RESPONSE:
             raise RuntimeError(f"{self._peer.name} answers {answer}")
         return answer
 

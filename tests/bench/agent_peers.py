@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -201,14 +201,8 @@ def pass_persist(directory: Path, vifs: int) -> Iterator[Peer]:
 
 
 @contextmanager
-def _under_snmpd(
-    name: str,
-    directory: Path,
-    vifs: int,
-    subagent: Callable[[Path], tuple[list[str], Mapping[str, str]]],
-) -> Iterator[Peer]:
-    """snmpd as AgentX master, and a subagent: what starts it at a master's socket, and its
-    environment. The CPU time is that of both."""
+def master(directory: Path) -> Iterator[tuple[Peer, Path]]:
+    """snmpd as AgentX master, and where it is that."""
     directory.mkdir(parents=True, exist_ok=True)
     port, socket_path = free_port(), directory / "agentx"
     configuration = directory / "snmpd.conf"
@@ -216,16 +210,28 @@ def _under_snmpd(
         f"agentaddress udp:127.0.0.1:{port}\n{_net_snmp_access()}"
         f"master agentx\nagentXSocket {socket_path}\nagentXTimeout 10\n"
     )
-    master = ["snmpd", "-f", "-r", "-C", "-c", str(configuration), "-Lf", "/dev/null"]
+    command = ["snmpd", "-f", "-r", "-C", "-c", str(configuration), "-Lf", "/dev/null"]
     environment = {"SNMPCONFPATH": str(directory), "SNMP_PERSISTENT_DIR": f"{directory}/kept"}
-    with ExitStack() as stack:
-        starting = _process(master, directory / "snmpd.log", environment, (0,))
-        snmpd = stack.enter_context(starting)
+    log = directory / "snmpd.log"
+    with process(command, log, environment, (0,)) as snmpd:
         while not socket_path.exists():
             time.sleep(0.01)
+        yield Peer("snmpd", port, (snmpd.pid,), 0, 0.0, log), socket_path
+
+
+@contextmanager
+def _under_snmpd(
+    name: str,
+    directory: Path,
+    vifs: int,
+    subagent: Callable[[Path], tuple[list[str], Mapping[str, str]]],
+) -> Iterator[Peer]:
+    """A subagent: what starts it at a master's socket, and its environment. The CPU time is that
+    of both."""
+    with master(directory) as (snmpd, socket_path):
         command, own = subagent(socket_path)
-        with _running(name, command, port, vifs, directory, own) as peer:
-            peer.processes = (snmpd.pid, *peer.processes)
+        with _running(name, command, snmpd.port, vifs, directory, own) as peer:
+            peer.processes = (*snmpd.processes, *peer.processes)
             yield peer
 
 
@@ -289,17 +295,18 @@ def _running(
 ) -> Iterator[Peer]:
     log = directory / "log"
     began = time.monotonic()
-    with _process(command, log, environment, cpus) as process:
-        _wait_for_answer(process, port, began, log)
-        yield Peer(name, port, (process.pid,), vifs, time.monotonic() - began, log)
+    with process(command, log, environment, cpus) as running:
+        _wait_for_answer(running, port, began, log)
+        yield Peer(name, port, (running.pid,), vifs, time.monotonic() - began, log)
 
 
 @contextmanager
-def _process(
+def process(
     command: list[str], log: Path, environment: Mapping[str, str] | None, cpus: Collection[int]
 ) -> Iterator[subprocess.Popen[bytes]]:
+    """A program on some processors, its output in a file; it is ended afterwards."""
     with log.open("wb") as output:
-        process = subprocess.Popen(
+        started = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -308,10 +315,10 @@ def _process(
             preexec_fn=lambda: os.sched_setaffinity(0, cpus),
         )
     try:
-        yield process
+        yield started
     finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(20)
+        started.send_signal(signal.SIGTERM)
+        started.wait(20)
 
 
 def _wait_for_answer(process: subprocess.Popen[bytes], port: int, began: float, log: Path) -> None:
@@ -330,8 +337,10 @@ def _wait_for_answer(process: subprocess.Popen[bytes], port: int, began: float, 
                 time.sleep(0.005)
                 continue
             assert isinstance(answer, CommunityMessage)
-            if answer.pdu.error_status == 0:
+            found = answer.pdu.varbinds[0].oid[: len(FIRST)] if answer.pdu.varbinds else ()
+            if answer.pdu.error_status == 0 and found == FIRST:
                 return
+            time.sleep(0.005)
     raise RuntimeError(f"{log}: no answer within {READY_SECONDS:g} s")
 
 

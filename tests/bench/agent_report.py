@@ -40,6 +40,31 @@ longer the more interfaces there are, and waits for the disk (two writes with fs
 dozens of rows into one SET, or stage them in a transaction and pay for that once.
 """
 
+_AGENTX = """\
+## Below snmpd
+
+CPU microseconds of snmpd and its subagent together for one request, with 1,000 interfaces:
+vMIB's agent, and the one in C as a subagent (`agent SOCKET`), over a UNIX socket. snmpd never
+sends a GetBulk: a GETBULK becomes a GetNext for each repetition, one after the other. A SET passes
+TestSet, CommitSet and CleanupSet.
+"""
+
+_TWO_PHASE = """\
+What a SET leaves behind whose last part fails when it is committed (TestSet found nothing wrong):
+vMIB's agent is told a rate and a route whose next hop the kernel finds unreachable, pyagentx3 two
+numbers of which the second raises an error in `commit`. Nothing may be left behind, and the manager
+has to be told (RFC 3416 section 4.2.5).
+"""
+
+_FLEETS = """\
+## Many agents
+
+`Manager.apply` over agents of 100 interfaces each, processes of their own on the same two CPUs,
+all interfaces getting a rate in both directions. Their devices do not exist, so that no kernel is
+measured; how long kernels take is on the page of benchmarks. Datagrams and octets are those of
+planning and applying, both ways. The agents' processors are those of all agents together.
+"""
+
 _CLIENTS = """\
 ## The manager's client
 
@@ -89,6 +114,46 @@ def client_table(results: Results) -> Table:
     return table
 
 
+def agentx_table(results: Results) -> Table:
+    """Operation; the CPU time of snmpd and each subagent; how often C's fits into ours."""
+    found = results["agentx"]
+    ours, in_c = "snmpd, vMIB", "snmpd, C subagent"
+    table = [["operation", ours, in_c, "ours / C", "ours, 1/s"]]
+    for name, cells in found.items():
+        mine, other = cells.get(ours), cells.get(in_c)
+        costs = [_number(cell["cost"]) if cell else "" for cell in (mine, other)]
+        ratio = f"{mine['cost'] / other['cost']:.2f}" if mine and other else ""
+        table.append([name, *costs, ratio, f"{mine['rate']:,.0f}" if mine else ""])
+    return table
+
+
+def two_phase_table(results: Results) -> Table:
+    """Subagent; what snmpd answered; what stands in the two instances afterwards."""
+    table = [["subagent", "answer", "the first afterwards", "the second afterwards"]]
+    for name, found in results["two_phase"].items():
+        where = f" at varbind {found['index']}" if found["index"] else ""
+        values = ["not there" if value is None else value for value in found["values"]]
+        table.append([name, found["status"] + where, *values])
+    return table
+
+
+def fleet_table(results: Results) -> Table:
+    """Agents and what is done; times; traffic."""
+    table = [["agents", "rates which are", *_FLEET]]
+    for agents, kinds in results["fleet"].items():
+        for kind, run in kinds.items():
+            times = [f"{run[name]:.2f} s" for name in _FLEET[1:5]]
+            counts = [f"{run['datagrams']:,}", f"{run['octets']:,}"]
+            table.append([agents, kind, f"{run['rows']:,}", *times, *counts])
+    return table
+
+
+_FLEET = (
+    *("rows", "plan", "apply", "manager's processor", "agents' processors"),
+    *("datagrams", "octets"),
+)
+
+
 def facts(results: Results) -> Iterator[str]:
     """What is not in the tables, a sentence each."""
     for vifs, shares in results.get("idle", {}).items():
@@ -122,6 +187,11 @@ def as_text(results: Results) -> str:
         lines += [*_aligned(speed_table(results, vifs)), ""]
     if "client" in results:
         lines += ["SETs of the client, SNMPv3", *_aligned(client_table(results)), ""]
+    for name, table in (("agentx", agentx_table), ("two_phase", two_phase_table)):
+        if name in results:
+            lines += [*_aligned(table(results)), ""]
+    if "fleet" in results:
+        lines += [*_aligned(fleet_table(results)), ""]
     return "\n".join([*lines, *facts(results)])
 
 
@@ -142,9 +212,19 @@ def as_markdown(results: Results) -> str:
     if told_facts:
         parts += ["## Memory, start, and a real reader\n"]
         parts += ["\n".join(f"- {fact}" for fact in told_facts) + "\n"]
+    return "\n".join(map(_filled, [*parts, *_more(results)]))
+
+
+def _more(results: Results) -> Iterator[str]:
+    """The parts of the page that are not about every request."""
+    if "agentx" in results:
+        yield from (_AGENTX, _table(agentx_table(results)))
+    if "two_phase" in results:
+        yield from (_TWO_PHASE, _table(two_phase_table(results)))
+    if "fleet" in results:
+        yield from (_FLEETS, _table(fleet_table(results)))
     if "client" in results:
-        parts += [_CLIENTS, _table(client_table(results))]
-    return "\n".join(map(_filled, parts))
+        yield from (_CLIENTS, _table(client_table(results)))
 
 
 def _filled(part: str) -> str:

@@ -21,196 +21,28 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import agent_load
 import agent_peers
+import agentx_speed
 import client_speed
-from agent_load import DISTINCT, Requests
+import fleet
+import two_phase
+from agent_load import Requests
 from agent_peers import Peer
 from agent_report import as_markdown, as_text
+from agent_rounds import BULK, OPERATIONS, WINDOW, Measurement, in_rounds
 from snmp_exporter import scrape_seconds
 
 from vmib.snmp.message import PduType
 
-WINDOW = 64
-BULK = (0, 25)
-SETS_AT_ONCE = 4000
-DURABLE_SETS = 100
 MANY = 1_000_000
 IN_NAMESPACE = "VMIB_BENCH_EZSNMP"
 """Set in the network namespace: to the Python that has ezsnmp, or to nothing."""
-OURS = "vMIB"
-IN_C = "C agent (net-snmp)"
-ALL = frozenset({OURS, IN_C, "pysnmp 7.1", "snmpd, pass_persist (Python)"})
-
-Build = Callable[[Requests], Sequence[bytes]]
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """A kind of request, `window` of which are under way at a time.
-
-    With `once`, its datagrams are made for each round and sent once. `compared` is the operation
-    of the C agent that it is compared with, where it is not the same. What is `around` happens
-    before and after each round.
-    """
-
-    name: str
-    version: int
-    build: Build
-    once: bool = False
-    window: int = WINDOW
-    peers: frozenset[str] = ALL
-    compared: str = ""
-    around: tuple[Callable[[Requests], None], Callable[[Requests], None]] | None = None
-
-
-def _reads(version: int) -> list[Operation]:
-    def asking(kind: PduType, varbinds: int = 1, numbers: tuple[int, int] = (0, 0)) -> Build:
-        def build(requests: Requests) -> Sequence[bytes]:
-            cells = requests.cells(DISTINCT * varbinds)
-            return requests.asking(version, kind, cells, varbinds, numbers)
-
-        return build
-
-    def live(kind: PduType, numbers: tuple[int, int] = (0, 0)) -> Build:
-        def build(requests: Requests) -> Sequence[bytes]:
-            return requests.asking(version, kind, requests.live_cells(DISTINCT), 1, numbers)
-
-        return build
-
-    name = "v3" if version == 3 else "v2c"
-    ours = frozenset({OURS})
-    return [
-        Operation(f"{name} GET", version, asking(PduType.GET)),
-        Operation(f"{name} GET, one at a time", version, asking(PduType.GET), window=1),
-        Operation(f"{name} GET, 10 varbinds", version, asking(PduType.GET, 10)),
-        Operation(f"{name} GETNEXT", version, asking(PduType.GET_NEXT)),
-        Operation(f"{name} GETBULK 25", version, asking(PduType.GET_BULK, 1, BULK)),
-        Operation(
-            f"{name} GET, live", version, live(PduType.GET), peers=ours, compared=f"{name} GET"
-        ),
-        Operation(
-            f"{name} GETBULK 25, live",
-            version,
-            live(PduType.GET_BULK, BULK),
-            peers=ours,
-            compared=f"{name} GETBULK 25",
-        ),
-    ]
-
-
-OPERATIONS: Sequence[Operation] = (
-    *_reads(2),
-    *_reads(3),
-    Operation(
-        "v3 SET, spin lock",
-        3,
-        lambda requests: requests.spin_locks(SETS_AT_ONCE),
-        once=True,
-        peers=frozenset({OURS}),
-        compared="v3 SET, cell",
-    ),
-    Operation(
-        "v3 SET, staged in a transaction",
-        3,
-        lambda requests: requests.columns_set(SETS_AT_ONCE),
-        once=True,
-        peers=frozenset({OURS}),
-        compared="v3 SET, cell",
-        around=(Requests.open_transaction, Requests.abort_transaction),
-    ),
-    Operation(
-        "v3 SET, on disk before it is answered",
-        3,
-        lambda requests: requests.columns_set(DURABLE_SETS),
-        once=True,
-        peers=frozenset({OURS}),
-        compared="v3 SET, cell",
-    ),
-    Operation(
-        "v3 SET, cell",
-        3,
-        lambda requests: requests.columns_set(SETS_AT_ONCE),
-        once=True,
-        peers=ALL - {OURS},
-    ),
-)
-
-
-@dataclass
-class Cell:
-    """The rounds of one operation at one agent."""
-
-    microseconds: list[float] = field(default_factory=list)
-    per_second: list[float] = field(default_factory=list)
-
-    @property
-    def cost(self) -> float:
-        """CPU microseconds for one request, the median."""
-        return statistics.median(self.microseconds)
-
-    @property
-    def rate(self) -> float:
-        """Requests answered in a second, the median."""
-        return statistics.median(self.per_second)
-
-
-Cells = dict[str, dict[str, Cell]]
-"""Operation -> agent -> what was measured."""
-
-
-class Measurement:
-    """Takes turns between agents of the same number of interfaces."""
-
-    def __init__(self, loadgen: Path, peers: Iterable[Peer], seconds: float) -> None:
-        self._loadgen = loadgen
-        self._peers = list(peers)
-        self._seconds = seconds
-        self._requests = {peer.name: Requests(peer) for peer in self._peers}
-        self._built: dict[tuple[str, str], tuple[float, Sequence[bytes]]] = {}
-        self.cells: Cells = {}
-
-    def round(self, operations: Iterable[Operation]) -> None:
-        """Every operation once at every agent."""
-        for operation in operations:
-            for peer in self._peers:
-                if peer.name in operation.peers:
-                    self._measure(operation, peer)
-
-    def _measure(self, operation: Operation, peer: Peer) -> None:
-        requests = self._requests[peer.name]
-        if operation.around:
-            operation.around[0](requests)
-        datagrams = self._datagrams(operation, peer)
-        answer = requests.ask(datagrams[0]) if not operation.once else None
-        if answer is not None and operation.name.endswith("GETBULK 25"):
-            assert 1 <= len(answer.varbinds) <= BULK[1]
-        seconds = 0.0 if operation.once else self._seconds
-        before = peer.cpu()
-        load = agent_load.run(self._loadgen, peer, operation.window, seconds, datagrams)
-        spent = peer.cpu() - before
-        if load.lost or load.errors:
-            raise RuntimeError(f"{peer.name}, {operation.name}: {load}; see {peer.log}")
-        if operation.around:
-            operation.around[1](requests)
-        cell = self.cells.setdefault(operation.name, {}).setdefault(peer.name, Cell())
-        cell.microseconds.append(spent / load.answers * 1e6)
-        cell.per_second.append(load.answers / load.seconds)
-
-    def _datagrams(self, operation: Operation, peer: Peer) -> Sequence[bytes]:
-        """Built once, except where they hold only once or have grown too old for USM."""
-        made, datagrams = self._built.get((operation.name, peer.name), (0.0, ()))
-        if operation.once or not datagrams or time.monotonic() - made > 60:
-            self._requests[peer.name].settled()
-            made, datagrams = time.monotonic(), operation.build(self._requests[peer.name])
-            self._built[operation.name, peer.name] = made, datagrams
-        return datagrams
 
 
 def idle_share(peer: Peer, seconds: float = 4.0) -> float:
@@ -337,17 +169,7 @@ def measured(chosen: argparse.Namespace, directory: Path) -> dict[str, Any]:
     for number, vifs in enumerate(map(int, chosen.vifs.split(","))):
         with peers_of(programs, directory, vifs, with_python=number == 0) as peers:
             measurement = Measurement(programs["loadgen"], peers, chosen.seconds)
-            for turn in range(chosen.rounds + 1):
-                if turn == 1:  # the first was to warm up
-                    measurement.cells.clear()
-                measurement.round(operations)
-            speed[str(vifs)] = {
-                name: {
-                    peer: asdict(cell) | {"cost": cell.cost, "rate": cell.rate}
-                    for peer, cell in cells.items()
-                }
-                for name, cells in measurement.cells.items()
-            }
+            speed[str(vifs)] = in_rounds(measurement, operations, chosen.rounds)
             if not chosen.speed_alone:
                 idle[str(vifs)] = {peer.name: idle_share(peer) for peer in peers}
                 if number == 0:
@@ -359,16 +181,17 @@ def measured(chosen: argparse.Namespace, directory: Path) -> dict[str, Any]:
         "compared": {found.name: found.compared or found.name for found in operations},
         "speed": speed,
     }
-    ezsnmp = os.environ[IN_NAMESPACE]
+    python = Path(os.environ[IN_NAMESPACE]) if os.environ[IN_NAMESPACE] else None
     if not chosen.speed_alone:
         results |= {
             "idle": idle,
             "exporter": exporter,
+            "agentx": agentx_speed.measured(programs, directory, chosen.rounds, chosen.seconds),
+            "two_phase": two_phase.measured(directory, two_phase.python_with_pyagentx3(python)),
+            "fleet": fleet.measured(directory),
             "growth": growth(programs["loadgen"], directory, 10_000, MANY),
             "start": start_up(directory),
-            "client": client_speed.measured(
-                programs["agent"], directory, Path(ezsnmp) if ezsnmp else None
-            ),
+            "client": client_speed.measured(programs["agent"], directory, python),
         }
     return results
 
