@@ -267,6 +267,9 @@ MEANINGS: _Words = {
     "hypervisor.start_up": "For `libvirt`: whether machines whose kernel libvirt starts, and that "
     "have no guest agent, are told addresses and routes on its command line (dracut.cmdline(7)). "
     "The agent then changes their definitions.",
+    "hypervisor.dhcp_directory": "For `libvirt`: the directory in whose `hosts` and `options` "
+    "dnsmasq(8) finds addresses and routes of machines without another way (`--dhcp-hostsdir`, "
+    "`--dhcp-optsdir`).",
     "limits.max_varbinds_per_set": "Varbinds that one SET may have.",
     "v2c.community": "The community of SNMPv2c, for reading only. Without the table SNMPv2c is "
     "not answered.",

@@ -49,13 +49,14 @@ class HypervisorConfig:
     """Where machines come from: `machines_directory` is for netns, the rest for libvirt.
 
     `start_up` lets the agent write addresses and routes into the command line of the kernels that
-    libvirt starts.
+    libvirt starts; `dhcp_directory` is where dnsmasq looks for what it is to give.
     """
 
     driver: str = "netns"
     machines_directory: Path = Path("/etc/vmib/machines")
     uri: str = ""
     start_up: bool = False
+    dhcp_directory: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +304,7 @@ def _hypervisor(name: str, value: Any) -> HypervisorConfig:
         "machines_directory": _absolute,
         "uri": _libvirt_uri,
         "start_up": _yes_or_no,
+        "dhcp_directory": _absolute,
     }
     section = HypervisorConfig(**_section(value, name, readers))
     if bool(section.uri) != (section.driver == "libvirt"):

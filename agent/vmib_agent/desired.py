@@ -95,11 +95,11 @@ def guest_stacks(rows: Rows, wanted: network.State) -> dict[str, network.Stack]:
 
 
 def _ahead(rows: Rows) -> dict[str, network.Stack]:
-    """What machines that are defined but not running are to have once they run, by UUID."""
+    """What machines that do not run are to have once they do, by UUID."""
     off = {
         key[0]: guest.uuid
         for key, guest in rows.inventory.vms.items()
-        if guest.presence is Presence.DEFINED
+        if guest.presence is not Presence.RUNNING
     }
     if not off:
         return {}

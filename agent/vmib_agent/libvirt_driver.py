@@ -12,6 +12,7 @@ from .agent_courier import AgentCourier, Connections
 from .config import HypervisorConfig
 from .couriers import Courier, Couriers
 from .delivery import Way
+from .dhcp_courier import DhcpCourier
 from .domain_watch import DomainWatch, Open
 from .domains import Domain, machines, with_xen_devices
 from .ledger import Ledger
@@ -73,6 +74,9 @@ class LibvirtDriver:
         if config.start_up:
             start_up = StartUpCourier(connections, ledger, self._hypervisor.with_devices)
             ways.append((Way.START_UP, start_up))
+        if config.dhcp_directory:
+            dhcp = DhcpCourier(config.dhcp_directory, ledger, self._hypervisor.with_devices)
+            ways.append((Way.DHCP, dhcp))
         self._couriers = Couriers(
             ways,
             lambda: self._watch.sight.domains,

@@ -45,7 +45,8 @@ for word in $(cat /proc/cmdline); do
     rd.route=*) IFS=: ; set -- ${word#rd.route=}; unset IFS
         ip route add $1 ${2:+via $2} ${3:+dev $3};;
     dhcp) for device in /sys/class/net/eth*; do
-        udhcpc -b -i ${device##*/} -s /bin/dhcp -O staticroutes -q -t 20 -T 1; done;;
+        ip link set ${device##*/} up
+        udhcpc -b -i ${device##*/} -s /bin/dhcp -O staticroutes -t 20 -T 1; done;;
     vif0=*) ip addr add ${word#vif0=} dev eth0; ip link set eth0 up;;
     esac
 done

@@ -36,7 +36,6 @@ state_directory = "{state}"
 [hypervisor]
 driver = "libvirt"
 uri = "{uri}"
-start_up = true
 {settings}
 """
 CREDENTIALS = """
@@ -72,7 +71,7 @@ def eventually(
 class HostLab:
     """The host; guest `number` is called m1, m2 and so on."""
 
-    def __init__(self, hypervisor: Hypervisor, directory: Path, settings: str = "") -> None:
+    def __init__(self, hypervisor: Hypervisor, directory: Path, settings: str) -> None:
         self.hypervisor = hypervisor
         self.directory = directory
         self.guests: dict[int, Guest] = {}
@@ -93,12 +92,18 @@ class HostLab:
             f'defAuthPassphrase "{PASSPHRASES[0]}"\ndefPrivPassphrase "{PASSPHRASES[1]}"\n',
         )
         self._secret(self.directory / "credentials.toml", CREDENTIALS.format(*PASSPHRASES))
-        self._secret(
-            self.directory / "agent.toml",
-            AGENT.format(
-                address=ADDRESS, port=PORT, state=state, uri=self.hypervisor.uri, settings=settings
-            ),
+        self.configure(settings)
+
+    def configure(self, settings: str) -> None:
+        """Write the agent's configuration, with settings of its [hypervisor]."""
+        text = AGENT.format(
+            address=ADDRESS,
+            port=PORT,
+            state=self.directory / "state",
+            uri=self.hypervisor.uri,
+            settings=settings,
         )
+        self._secret(self.directory / "agent.toml", text)
 
     def _secret(self, path: Path, text: str) -> None:
         path.touch(mode=0o600)

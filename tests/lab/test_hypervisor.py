@@ -50,7 +50,7 @@ def lab(
     failed = request.session.testsfailed
     directory = tmp_path_factory.mktemp("hypervisor")
     with hypervisors.hypervisor(directory) as hypervisor:
-        made = HostLab(hypervisor, directory)
+        made = HostLab(hypervisor, directory, "start_up = true")
         try:
             made.define(1, words="vif0=10.31.1.1/24")
             made.define(2, words="vif0=10.31.1.2/24")
@@ -303,5 +303,52 @@ def test_a_guest_without_an_agent_is_told_its_address_when_it_starts(lab: HostLa
     lab.set(f"vmibRouteRowStatus.{route}", "i", "6", f"vmibAddrRowStatus.{row}", "i", "6")
     inactive = libvirt.VIR_DOMAIN_XML_INACTIVE
     eventually(lambda: "vmib.begin" not in guest.domain.XMLDesc(inactive), "the words are gone")
+    guest.domain.destroy()
+    guest.deafen()
+
+
+@pytest.fixture
+def dnsmasq(lab: HostLab) -> Iterator[str]:
+    """A DHCP server on the lab's bridge, and what the agent has to know of it."""
+    if shutil.which("dnsmasq") is None:
+        pytest.skip("needs dnsmasq (Debian package dnsmasq-base)")
+    place, pid_file = lab.directory / "dhcp", lab.directory / "dnsmasq.pid"
+    for kind in ("hosts", "options"):
+        (place / kind).mkdir(parents=True)
+    lab.inside("ip", "addr", "add", "10.31.3.254/24", "dev", hypervisors.BRIDGE)
+    lab.inside(
+        "dnsmasq", "--conf-file=/dev/null", "--port=0", "--user=root", f"--pid-file={pid_file}",
+        f"--interface={hypervisors.BRIDGE}", "--bind-interfaces", "--dhcp-range=10.31.3.0,static",
+        f"--dhcp-hostsdir={place}/hosts", f"--dhcp-optsdir={place}/options",
+        f"--dhcp-leasefile={lab.directory}/leases", f"--log-facility={lab.directory}/dnsmasq.log",
+    )  # fmt: skip
+    try:
+        yield f'dhcp_directory = "{place}"'
+    finally:
+        lab.inside("kill", pid_file.read_text().strip())
+        lab.inside("ip", "addr", "del", "10.31.3.254/24", "dev", hypervisors.BRIDGE)
+
+
+def test_a_guest_gets_its_address_and_routes_by_dhcp(lab: HostLab, dnsmasq: str) -> None:
+    lab.end_agent()
+    lab.configure(dnsmasq)
+    lab.start_agent()
+    guest = lab.define(3, words="dhcp", agent=False)
+    row, route = f"{lab.vm(3)}.1.ipv4.4.10.31.3.3", f"{lab.vm(3)}.ipv4.4.10.97.0.0.16.0"
+    lab.set(f"vmibAddrPrefixLength.{row}", "u", "24", f"vmibAddrRowStatus.{row}", "i", "4")
+    lab.set(f"vmibRouteNextHop.{route}", "x", "0A1F0301", f"vmibRouteRowStatus.{route}", "i", "4")
+    assert lab.value(f"vmibAddrSync.{row}") == "waiting"
+    lab.boot(3)
+    why = f"vmibAddrLastError.{row}"
+    eventually(lambda: lab.value(f"vmibAddrSync.{row}") == "inSync", lambda: lab.value(why), 30)
+    assert lab.value(f"vmibAddrOrigin.{row}") == "dhcp"
+    assert (lab.value(f"vmibRouteSync.{route}"), lab.value(f"vmibRouteDelivery.{route}")) == (
+        "inSync",
+        "dhcp",
+    )
+    assert "inet 10.31.3.3/24" in guest.run("ip addr show eth0")
+    assert "10.97.0.0/16 via 10.31.3.1" in guest.run("ip route show")
+    lab.set(f"vmibRouteRowStatus.{route}", "i", "6", f"vmibAddrRowStatus.{row}", "i", "6")
+    eventually(lambda: not [*lab.directory.glob("dhcp/*/*")], "the reservation is gone")
     guest.domain.destroy()
     guest.deafen()

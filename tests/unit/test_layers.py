@@ -36,6 +36,7 @@ PURE = (
     "vmib_agent/delivery.py",
     "vmib_agent/desired.py",
     "vmib_agent/device_tree.py",
+    "vmib_agent/dhcp.py",
     "vmib_agent/domains.py",
     "vmib_agent/firewall_plan.py",
     "vmib_agent/informs.py",
