@@ -7,8 +7,9 @@ made `visible`: no line has control characters but those of `Paint`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
-from vmib.rows import HostAgentMode
+from vmib.rows import HostAgentMode, Sync
 from vmib.schema import TABLES
 
 from .apply import ApplyResult, HostResult, Outcome
@@ -17,8 +18,9 @@ from .findings import Finding, Severity
 from .lab import LabStatus
 from .pending import Ended
 from .plan import Change, HostPlan, Kind, Plan
+from .seen import Scalars
 from .status import Deviation, HostStatus
-from .transaction import Complaint
+from .transaction import Complaint, describe
 from .verification import Verification
 from .visible import visible
 
@@ -177,7 +179,10 @@ def _deviation(found: Deviation, paint: Paint) -> str:
     if found.field:
         word = found.field.replace("_", "-")
         values = f" {word} {found.configured}, reads back {found.actual}"
-    reason = f": {visible(found.reason)}" if found.reason else ""
+    why = found.reason
+    if found.sync is Sync.waiting and not why:
+        why = "its machine or interface is not there"
+    reason = f": {visible(why)}" if why else ""
     return f"{visible(found.row.name + values)} {state}{reason}"
 
 
@@ -192,7 +197,9 @@ def verification_lines(found: Verification, paint: Paint = plain) -> Iterator[st
     yield from finding_lines(found.plan.findings, paint)
     for host in found.plan.changed:
         if host.changes:
-            yield f"{paint(visible(host.host), 'strong')}: is not told everything"
+            told = replace(host, drifted=())
+            label = paint(visible(host.host), "strong")
+            yield f"{label}: not configured as described, {_counts([told])}"
             yield from _change_lines(host, paint)
     yield from deviation_lines(found.deviations, paint)
     if found.plan.ok:
@@ -207,30 +214,38 @@ def verification_lines(found: Verification, paint: Paint = plain) -> Iterator[st
 def status_lines(hosts: Mapping[str, HostStatus], paint: Paint = plain) -> Iterator[str]:
     """One line for a host, and below it what is open or wrong."""
     width = max((len(visible(name)) for name in hosts), default=0)
+    cells = {
+        name: _status_cells(host.scalars, host.machines)
+        for name, host in hosts.items()
+        if host.scalars is not None
+    }
+    widths = [max(map(len, column)) for column in zip(*cells.values(), strict=True)]
     for name, host in hosts.items():
         label = f"{visible(name):{width}}"
         if host.scalars is None:
             yield f"{label}  {paint('unreachable', 'bad')}  {visible(host.error)}"
             continue
-        scalars = host.scalars
-        normal = scalars.mode is HostAgentMode.normal
-        mode = paint(scalars.mode.name, "good" if normal else "bad")
+        normal = host.scalars.mode is HostAgentMode.normal
+        mode, *others = (f"{cell:{wide}}" for cell, wide in zip(cells[name], widths, strict=True))
         wrong = len({each.row for each in host.deviations if each.is_wrong})
         waiting = len({each.row for each in host.deviations if not each.is_wrong})
         sync = paint("in sync", "good") if not wrong else paint(f"{wrong} not in sync", "bad")
         more = f", {waiting} waiting" if waiting else ""
-        yield (
-            f"{label}  {mode}  {visible(scalars.hypervisor)} {scalars.hypervisor_status.name}  "
-            f"{plural(host.machines, 'machine')}  generation {scalars.generation}  {sync}{more}"
-        )
+        painted = paint(mode, "good" if normal else "bad")
+        yield "  ".join((label, painted, *others, sync + more))
         indent = " " * width
         if host.transaction is not None:
-            txn = host.transaction
-            left = f", {txn.time_left} s left" if txn.time_left else ""
-            described = f" ({txn.description})" if txn.description else ""
-            what = paint(f"transaction {txn.index} {txn.state.name}", "warn")
-            yield f"{indent}  {what} of {visible(txn.owner + described)}{left}"
+            yield f"{indent}  {paint(visible(describe(host.transaction)), 'warn')}"
         yield from (f"{indent}  {_deviation(each, paint)}" for each in host.deviations)
+
+
+def _status_cells(scalars: Scalars, machines: int) -> tuple[str, ...]:
+    return (
+        scalars.mode.name,
+        f"{visible(scalars.hypervisor)} {scalars.hypervisor_status.name}",
+        plural(machines, "machine"),
+        f"generation {scalars.generation}",
+    )
 
 
 def lab_lines(found: LabStatus, paint: Paint = plain) -> Iterator[str]:

@@ -97,8 +97,8 @@ def test_what_was_applied_is_there_and_verified(net: Net) -> None:
     status = net.vmib("status", "real.xml")
     assert status.status == 0
     assert re.fullmatch(
-        r"h1  normal  netns up  2 machines  generation \d+  in sync\n"
-        r"h2  normal  netns up  1 machine  generation \d+  in sync\n",
+        r"h1  normal  netns up  2 machines  generation \d+ +in sync\n"
+        r"h2  normal  netns up  1 machine   generation \d+ +in sync\n",
         status.out,
     )
 
@@ -154,7 +154,9 @@ def test_a_commit_waits_for_somebody_to_confirm_it(net: Net) -> None:
     done = net.vmib(*words)
     assert done.status == 0
     assert done.out.endswith("Within 600 s: vmib confirm real.xml; otherwise all is undone.\n")
-    assert "awaitingConfirm of vmib (vmib apply), " in net.vmib("status", "real.xml").out
+    status = net.vmib("status", "real.xml").out
+    assert "of vmib (vmib apply) awaits confirmation, " in status
+    assert "confirm or abort it (vmib confirm, vmib abort), or wait\n" in status
     refused = net.vmib("clear", "real.xml")
     assert refused.status == 4
     assert "confirm or abort it" in refused.out

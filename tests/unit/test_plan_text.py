@@ -105,12 +105,12 @@ def test_of_many_complaints_the_first_are_told_and_the_others_counted() -> None:
 
 def test_a_verification_tells_what_hosts_are_not_told_and_what_they_do_not_do() -> None:
     lines = list(plan_text.verification_lines(results.a_verification()))
-    assert lines[2] == "h1: is not told everything"
+    assert lines[2].startswith("h1: not configured as described, ")
     assert lines[-5:] == [
         "h1: link alice:0 to 10.0.0.2 queue-limit 15kB, reads back 1kB drifted: "
         "somebody changed it",
         "h1: shape alice:0 sends failed: no sch_netem",
-        "h1: vif bob:0 waiting",
+        "h1: vif bob:0 waiting: its machine or interface is not there",
         "h3: unreachable: agent 192.0.2.3:161: no answer",
         "The network is not as described.",
     ]
@@ -130,12 +130,13 @@ def test_a_host_that_only_drifted_has_been_told_everything() -> None:
 def test_a_status_is_a_line_for_each_host_and_below_it_what_is_open_or_wrong() -> None:
     assert text(plan_text.status_lines(results.some_status())) == (
         "host1  readOnly  netns up  2 machines  generation 5  2 not in sync, 1 waiting\n"
-        "       transaction 77 awaitingConfirm of ann (vmib apply), 118 s left\n"
+        "       transaction 77 of ann (vmib apply) awaits confirmation, 118 s left; confirm or "
+        "abort it (vmib confirm, vmib abort), or wait\n"
         "       link alice:0 to 10.0.0.2 queue-limit 15kB, reads back 1kB drifted: "
         "somebody changed it\n"
         "       shape alice:0 sends failed: no sch_netem\n"
-        "       vif bob:0 waiting\n"
-        "h2     normal  netns up  1 machine  generation 5  in sync\n"
+        "       vif bob:0 waiting: its machine or interface is not there\n"
+        "h2     normal    netns up  1 machine   generation 5  in sync\n"
         "h3     unreachable  agent 192.0.2.3:161: no answer\n"
     )
 
