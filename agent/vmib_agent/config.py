@@ -49,14 +49,15 @@ class HypervisorConfig:
     """Where machines come from: `machines_directory` is for netns, the rest for libvirt.
 
     `start_up` lets the agent write addresses and routes into the command line of the kernels that
-    libvirt starts; `dhcp_directory` is where dnsmasq looks for what it is to give.
+    libvirt starts; `dhcp_directory` is where dnsmasq looks for what it is to give, "" where
+    it does not.
     """
 
     driver: str = "netns"
     machines_directory: Path = Path("/etc/vmib/machines")
     uri: str = ""
     start_up: bool = False
-    dhcp_directory: Path | None = None
+    dhcp_directory: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,7 +305,7 @@ def _hypervisor(name: str, value: Any) -> HypervisorConfig:
         "machines_directory": _absolute,
         "uri": _libvirt_uri,
         "start_up": _yes_or_no,
-        "dhcp_directory": _absolute,
+        "dhcp_directory": lambda key, path: str(_absolute(key, path)) if path else "",
     }
     section = HypervisorConfig(**_section(value, name, readers))
     if bool(section.uri) != (section.driver == "libvirt"):

@@ -75,7 +75,7 @@ class LibvirtDriver:
             start_up = StartUpCourier(connections, ledger, self._hypervisor.with_devices)
             ways.append((Way.START_UP, start_up))
         if config.dhcp_directory:
-            dhcp = DhcpCourier(config.dhcp_directory, ledger, self._hypervisor.with_devices)
+            dhcp = DhcpCourier(Path(config.dhcp_directory), ledger, self._hypervisor.with_devices)
             ways.append((Way.DHCP, dhcp))
         self._couriers = Couriers(
             ways,

@@ -154,6 +154,8 @@ def test_an_agent_may_listen_nowhere_when_it_is_a_subagent() -> None:
         ('[hypervisor]\nuri = "xen:///system"', "none without"),
         (LIBVIRT + 'uri = "qemu+ssh://other/system"', "xen:///system, qemu:///system"),
         (LIBVIRT + 'uri = "qemu:///session"', "of this host"),
+        (LIBVIRT + 'dhcp_directory = "dhcp"', "an absolute path"),
+        (LIBVIRT + "start_up = 1", "true or false"),
         (LIBVIRT + 'uri = "lxc:///system"', "test:///PATH"),
         ("[limits]\nmax_varbinds_per_set = 0", "1 to 4096"),
         ("[limits]\nmax_varbinds_per_set = true", "1 to 4096"),
