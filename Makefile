@@ -26,6 +26,14 @@ lint: setup
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 
+# A wheel and an sdist in out/dist, Debian packages in out/debian.
+.PHONY: packages deb
+packages: setup deb
+	@$(PY) -m build --outdir out/dist .
+
+deb: setup
+	@packaging/build-deb.sh
+
 # The documentation as a site, with references of MIB, XML, commands and Python.
 docs: setup
 	@$(PY) packaging/site/build.py .cache/mibs out/site

@@ -10,6 +10,8 @@ wanted="build-essential iperf3 iproute2 iptables iputils-ping libvirt-dev pkg-co
 # The machines of tests/lab.
 wanted="$wanted busybox-static cpio e2fsprogs mmdebstrap qemu-system-x86"
 wanted="$wanted dnsmasq-base kmod libvirt-daemon libvirt-daemon-driver-qemu"
+# The Debian packages, which packaging/build-deb.sh builds.
+wanted="$wanted debhelper dh-python lintian po-debconf pybuild-plugin-pyproject python3-setuptools"
 missing=""
 for package in $wanted; do
     dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing="$missing $package"
