@@ -1,8 +1,8 @@
 """A clean Debian system in a directory, into which the packages are installed by apt.
 
 The system, and what the packages depend on, are fetched once and kept (`tests.lab.cache`); apt has
-no network when it installs. A tree is used through an overlay that ends with the test, in
-namespaces of its own.
+no network when it installs. Trees are overlays, each in namespaces of its own: one that has the
+packages can be below several.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from __future__ import annotations
 import inspect
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,25 +22,26 @@ CONTROL = ROOT / "packaging" / "debian" / "control"
 
 _HOLD = """\
 set -e
-mount -t tmpfs -o mode=755 tmpfs "$2"
-mkdir "$2/upper" "$2/work" "$3"
-mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" "$3"
-mount -t proc proc "$3/proc"
-mount -t sysfs sysfs "$3/sys"
-mount -t tmpfs -o mode=755 tmpfs "$3/run"
-mount -t tmpfs -o mode=755 tmpfs "$3/dev"
+mkdir "$2/upper" "$2/work" "$2/merged" "$2/plain"
+mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" "$2/merged"
+mount --bind "$2/merged" "$2/plain"
+cd "$2/merged"
+mount -t proc proc proc
+mount -t sysfs sysfs sys
+mount -t tmpfs -o mode=755 tmpfs run
+mount -t tmpfs -o mode=755 tmpfs dev
 for device in null zero full random urandom tty; do
-    mknod -m 666 "$3/dev/$device" c $(stat -c '0x%t 0x%T' "/dev/$device")
+    mknod -m 666 "dev/$device" c $(stat -c '0x%t 0x%T' "/dev/$device")
 done
-mkdir -p "$3/dev/pts" "$3/run/lock" "$3/run/netns" "$3/packages"
-mount -t devpts -o newinstance,ptmxmode=666 devpts "$3/dev/pts"
-ln -s pts/ptmx "$3/dev/ptmx"
-mount --bind "$4" "$3/packages"
+mkdir -p dev/pts run/lock run/netns packages
+mount -t devpts -o newinstance,ptmxmode=666 devpts dev/pts
+ln -s pts/ptmx dev/ptmx
+mount --bind "$3" packages
 ip link set lo up
 echo ready
 exec sleep infinity
 """
-"""Arguments: the clean tree, a directory for what changes, where to put both, the packages."""
+"""Arguments: the layers below, a directory for what changes, the packages."""
 
 _UNSHARED = ("unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--kill-child")
 
@@ -74,10 +74,20 @@ def _build(directory: Path, packages: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A running tree: its merged directory, and the process that holds its namespaces."""
+    """A running tree: where it is, and the process that holds its namespaces."""
 
-    root: Path
+    place: Path
     holder: int
+
+    @property
+    def root(self) -> Path:
+        """The root of the tree, in its mount namespace."""
+        return self.place / "merged"
+
+    @property
+    def plain(self) -> Path:
+        """The files of the tree without what is mounted there, seen from outside."""
+        return Path(f"/proc/{self.holder}/root{self.place}/plain")
 
     def inside(self, *command: str) -> list[str]:
         """The command line that runs a command in the tree."""
@@ -117,21 +127,29 @@ def _printed(command: list[str], check: bool, text: str) -> str:
 
 
 @contextmanager
-def running(packages: Path) -> Iterator[Tree]:
-    """A clean tree with the packages in /packages, gone at the end of the block."""
-    lower = clean(packages)
-    with tempfile.TemporaryDirectory(prefix="vmib-deb-") as place:
-        merged = Path(place, "merged")
-        holder = subprocess.Popen(
-            [*_UNSHARED, "sh", "-c", _HOLD, "sh", str(lower), place, str(merged), str(packages)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            assert holder.stdout is not None
-            assert holder.stdout.readline() == "ready\n"
-            children = Path(f"/proc/{holder.pid}/task/{holder.pid}/children").read_text()
-            yield Tree(merged, int(children))
-        finally:
-            holder.kill()
-            holder.wait()
+def running(layers: Sequence[Path], packages: Path, place: Path) -> Iterator[Tree]:
+    """A tree of layers, the topmost first, with the packages in /packages.
+
+    `place` is an empty directory for what changes: its `upper` is a layer for other trees once
+    the block has ended.
+    """
+    below = ":".join(map(str, layers))
+    holder = subprocess.Popen(
+        [*_UNSHARED, "sh", "-c", _HOLD, "sh", below, str(place), str(packages)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "ready\n"
+        children = Path(f"/proc/{holder.pid}/task/{holder.pid}/children").read_text()
+        yield Tree(place, int(children))
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+def install(tree: Tree) -> None:
+    """Install the packages as somebody would who has their files, and no network."""
+    fast = ("-o", "Dpkg::Options::=--force-unsafe-io", "-o", "APT::Sandbox::User=root")
+    tree.run("sh", "-c", f"apt-get -qq -y {' '.join(fast)} install /packages/*.deb")
