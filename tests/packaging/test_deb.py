@@ -46,6 +46,7 @@ CREDENTIALS = '[here]\nauth = "a long pass phrase"\npriv = "another long one"\n'
 def installed(tree: Tree) -> Tree:
     """The tree with two machines made of namespaces, and what asks the agent."""
     asking.equip(tree)
+    tree.run("systemd-tmpfiles", "--create", "vmib-agent.conf")  # as every boot does
     put(tree, "/root/real.xml", REAL)
     put(tree, "/root/virtual.xml", VIRTUAL)
     put(tree, "/root/credentials.toml", CREDENTIALS)
@@ -144,6 +145,19 @@ def test_a_fresh_agent_answers_nobody_until_somebody_is_added(installed: Tree) -
         add_user(installed)
         installed.run("pkill", "-HUP", "-u", "_vmib", "-f", "vmib-agent run")
         assert snmp(installed, "snmpget", "-Ov", "vmibHostAgentMode.0") == "normal"
+
+
+def test_without_the_lock_of_iptables_there_are_no_filters_and_it_says_why(
+    installed: Tree,
+) -> None:
+    installed.run("chgrp", "root", "/run/xtables.lock")
+    with agent(installed):
+        reason = "/run/xtables.lock cannot be opened: Permission denied"
+        assert f'event=no-table table="iptables -t filter" reason="{reason}"' in logged(installed)
+        found = logged(installed).partition('found="')[2].partition('"')[0].split()
+        assert "links" in found
+        assert "filters" not in found
+    installed.run("systemd-tmpfiles", "--create", "vmib-agent.conf")
 
 
 def test_with_the_units_capabilities_it_shapes_filters_and_says_what_it_cannot(
