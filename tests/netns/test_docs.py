@@ -50,15 +50,11 @@ def shown_by(page: Path) -> list[str]:
     return [re.sub(r"refcnt \d+", "refcnt N", line) for line in "".join(blocks).splitlines()]
 
 
-@pytest.mark.parametrize(
-    "page",
-    [
-        "README.md",
-        "packaging/docs/quickstart.md",
-        "packaging/docs/probes.md",
-        "packaging/docs/serve.md",
-    ],
-)
+PAGES = ("quickstart", "probes", "serve", "nagios")
+FOLLOWED = ["README.md", *(f"packaging/docs/{name}.md" for name in PAGES)]
+
+
+@pytest.mark.parametrize("page", FOLLOWED)
 def test_a_page_can_be_followed(page: str) -> None:
     script = IN_THE_END + "".join(script_of(ROOT / page))
     done = subprocess.run(

@@ -5,6 +5,7 @@ make nms-prometheus
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ pytestmark = pytest.mark.nms
 DRIFTED = 'vmibShapeOperSync{vmibShapeOperSync="drifted"} == 1'
 OFF = "abs(vmibLinkOperRate / vmibLinkRate - 1) > 0.02"
 OPEN = "vmibTxnState <= 6"
+QUESTIONS = re.compile(r"^```promql\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 SPEED = "rate(vmibLinkOperOctets[10s]) * 8 / 1000 / vmibLinkRate"
 
 
@@ -147,6 +149,15 @@ def test_which_transaction_is_open(station: Prometheus, site: Site) -> None:
     assert (labels["instance"], state) == (instance(site, "h1"), 6)
     site.vmib("confirm", "real.xml")
     assert eventually(lambda: not station.query(OPEN))
+
+
+def test_the_questions_of_the_documentation_are_understood(station: Prometheus) -> None:
+    text = (SOURCE.parent / "docs" / "prometheus.md").read_text()
+    asked = [line for block in QUESTIONS.findall(text) for line in block.splitlines()]
+    assert {OFF, DRIFTED, OPEN} < set(asked)
+    for expression in asked:
+        station.query(expression)
+    assert station.query("vmibProbeRttAvg / 1000")
 
 
 def test_an_agent_that_stops_answering_is_down(station: Prometheus, site: Site) -> None:
