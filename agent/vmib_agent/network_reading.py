@@ -93,7 +93,7 @@ def link_facts(body: bytes) -> LinkFacts:
         alias=_text(found.get(rt.IFLA_IFALIAS, b"")),
         mtu=_int(found[rt.IFLA_MTU]),
         up=bool(flags & rt.IFF_UP),
-        running=_int(found.get(rt.IFLA_OPERSTATE, b"")) == rt.IF_OPER_UP,
+        running=bool(flags & rt.IFF_RUNNING),
         master=_int(found.get(rt.IFLA_MASTER, b"")),
         parent=_int(found.get(rt.IFLA_LINK, b"")),
         vlan=_int(vlan.get(rt.IFLA_VLAN_ID, b"")),

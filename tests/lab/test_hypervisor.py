@@ -115,7 +115,10 @@ def test_guests_answer_probes(lab: HostLab) -> None:
     row = f"{lab.vm(2)}.1.ipv4.4.10.31.1.2"
     lab.set(f"vmibProbeInterval.{row}", "u", "2", f"vmibProbeRowStatus.{row}", "i", "createAndGo")
     try:
-        eventually(lambda: int(lab.value(f"vmibProbeReceived.{row}").split()[0]) >= 10, "answers")
+        eventually(
+            lambda: int(lab.value(f"vmibProbeReceived.{row}").split()[0]) >= 10,
+            lambda: lab.snmp("snmpwalk", "vmibProbeTable"),
+        )
         assert lab.value(f"vmibProbeSync.{row}") == "inSync"
         assert int(lab.value(f"vmibProbeLoss.{row}").split()[0]) == 0
         assert int(lab.value(f"vmibProbeRttAvg.{row}").split()[0]) > 0

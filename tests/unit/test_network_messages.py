@@ -142,12 +142,11 @@ def test_a_port_of_a_bridge_is_read_with_all_that_the_kernel_says_of_it() -> Non
     info = [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_SLAVE_KIND", "bridge")]
     message = written_by_pyroute2(
         ifinfmsg,
-        {"index": 5, "flags": 1, "ifi_type": 1},
+        {"index": 5, "flags": 0x41, "ifi_type": 1},
         [
             ("IFLA_IFNAME", "vif1.0"),
             ("IFLA_IFALIAS", "vmib home=vmibbr0"),
             ("IFLA_MTU", 1400),
-            ("IFLA_OPERSTATE", "UP"),
             ("IFLA_MASTER", 3),
             ("IFLA_LINK", 7),
             ("IFLA_ADDRESS", "02:00:00:00:00:0a"),
@@ -172,7 +171,7 @@ def test_a_port_of_a_bridge_is_read_with_all_that_the_kernel_says_of_it() -> Non
 
 
 def test_a_link_of_which_the_kernel_says_little_is_read_too() -> None:
-    attributes = [("IFLA_IFNAME", "lo"), ("IFLA_MTU", 65536), ("IFLA_OPERSTATE", "UNKNOWN")]
+    attributes = [("IFLA_IFNAME", "lo"), ("IFLA_MTU", 65536)]
     message = written_by_pyroute2(ifinfmsg, {"index": 1, "ifi_type": 772}, attributes)
     found = network_reading.link_facts(message.body)
     assert (found.kind, found.mac, found.master, found.up, found.running) == (
@@ -218,6 +217,15 @@ def test_a_port_joins_its_bridge_and_is_isolated_there() -> None:
     info = isolated.get_attr("IFLA_LINKINFO")
     assert info.get_attr("IFLA_INFO_SLAVE_KIND") == "bridge"
     assert info.get_attr("IFLA_INFO_SLAVE_DATA").get_attr("IFLA_BRPORT_ISOLATED") == 1
+
+
+@pytest.mark.parametrize(("state", "flags"), [("UP", 0x41), ("UNKNOWN", 0x41), ("DOWN", 0x1)])
+def test_a_link_runs_where_the_kernel_says_so_whatever_it_knows_of_the_carrier(
+    state: str, flags: int
+) -> None:
+    attributes = [("IFLA_IFNAME", "vnet0"), ("IFLA_MTU", 1500), ("IFLA_OPERSTATE", state)]
+    message = written_by_pyroute2(ifinfmsg, {"index": 8, "flags": flags}, attributes)
+    assert network_reading.link_facts(message.body).running is (flags != 1)
 
 
 def test_a_link_is_taken_down_without_touching_its_other_flags() -> None:
