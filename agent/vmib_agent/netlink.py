@@ -63,13 +63,13 @@ class Message(NamedTuple):
 class Request:
     """A request: message type, flags besides REQUEST and ACK, and the body.
 
-    An error equal to `tolerated` counts as success.
+    The errors in `tolerated` count as success.
     """
 
     kind: int
     flags: int
     body: bytes
-    tolerated: int = 0
+    tolerated: frozenset[int] = frozenset()
 
 
 class Refused(Exception):
@@ -262,7 +262,7 @@ class Rtnetlink:
         for message in self._answers(sequence):
             number, text = _error(message)
             position = start + message.sequence - first
-            if refused is None and number not in (0, requests[position].tolerated):
+            if refused is None and number and number not in requests[position].tolerated:
                 refused = Refused(position, number, text)
         if refused:
             raise refused

@@ -9,14 +9,14 @@ import socket
 import struct
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_interface, ip_network
 from itertools import groupby
 from typing import Protocol
 
 from . import rtnetlink as rt
 from .delivery import Delivery
-from .netlink import Refused, Rtnetlink, in_new_namespace
+from .netlink import Refused, Request, Rtnetlink, in_new_namespace
 from .network import (
     HOST,
     LOOPBACK,
@@ -37,7 +37,9 @@ from .network_plan import (
     AddAddress,
     AddBridge,
     AddVlan,
+    DeleteAddress,
     DeleteLink,
+    DeleteRoute,
     NetworkOperation,
     PutRoute,
 )
@@ -188,20 +190,75 @@ def carry_out(
 ) -> None:
     """Carry out the operations of one namespace; raises `ApplyError` at the first refusal.
 
-    `index` gives a link's ifIndex now and raises KeyError when there is none.
+    `index` gives a link's ifIndex now and raises KeyError when there is none. Addresses and routes
+    that follow each other go to the kernel together: those after a refusal have been tried, too.
     """
-    for position, operation in enumerate(operations):
+    start = 0
+    while start < len(operations):
+        end = start + 1
+        if isinstance(operations[start], _IN_A_ROW):
+            while end < len(operations) and isinstance(operations[end], _IN_A_ROW):
+                end += 1
+            _carry_out_row(kernel, operations, range(start, end), index)
+        else:
+            _carry_out_one(kernel, operations, start, index)
+        start = end
+
+
+_IN_A_ROW = (AddAddress, DeleteAddress, PutRoute, DeleteRoute)
+"""Operations that need no link which the one before them makes."""
+
+
+def _carry_out_one(
+    kernel: Rtnetlink,
+    operations: Sequence[NetworkOperation],
+    position: int,
+    index: Callable[[Link], int],
+) -> None:
+    operation = operations[position]
+    done_already = DONE_ALREADY.get(type(operation), frozenset[int]())
+    try:
+        for request in requests(operation, index):
+            kernel.transact([request])
+    except Refused as refused:
+        if refused.errno not in done_already:
+            raise ApplyError(position, operation.describe(), str(refused)) from refused
+    except KeyError as missing:
+        if errno.ENODEV not in done_already:
+            raise _without_device(position, operation, missing) from missing
+
+
+def _carry_out_row(
+    kernel: Rtnetlink,
+    operations: Sequence[NetworkOperation],
+    positions: Iterable[int],
+    index: Callable[[Link], int],
+) -> None:
+    found: dict[Request, int] = {}
+    lacking: ApplyError | None = None
+    for position in positions:
+        operation = operations[position]
         done_already = DONE_ALREADY.get(type(operation), frozenset[int]())
         try:
             for request in requests(operation, index):
-                kernel.transact([request])
-        except Refused as refused:
-            if refused.errno not in done_already:
-                raise ApplyError(position, operation.describe(), str(refused)) from refused
+                found.setdefault(replace(request, tolerated=done_already), position)
         except KeyError as missing:
             if errno.ENODEV not in done_already:
-                reason = f"there is no device {missing.args[0]}"
-                raise ApplyError(position, operation.describe(), reason) from missing
+                lacking = _without_device(position, operation, missing)
+                break
+    try:
+        kernel.transact(list(found))
+    except Refused as refused:
+        position = list(found.values())[refused.index]
+        text = operations[position].describe()
+        raise ApplyError(position, text, str(refused)) from refused
+    if lacking is not None:
+        raise lacking
+
+
+def _without_device(position: int, operation: NetworkOperation, missing: KeyError) -> ApplyError:
+    reason = f"there is no device {missing.args[0]}"
+    return ApplyError(position, operation.describe(), reason)
 
 
 def _index_in(kernel: Rtnetlink) -> Callable[[Link], int]:

@@ -119,6 +119,7 @@ def _stack(before: Stack, rows: Rows, changes: _Changes) -> Stack:
     for row, change in changes.items():
         facts = facts_of(rows, VifKey(row.key[0], row.key[1]))
         assert facts is not None
-        old, new = ({address_of(facts, row.key, one)} if one else set() for one in change)
-        addresses = (addresses - old) | new
+        old, new = ([address_of(facts, row.key, one)] if one else [] for one in change)
+        addresses.difference_update(old)
+        addresses.update(new)
     return replace(before, addresses=frozenset(addresses))

@@ -58,7 +58,7 @@ def _filter(index: int, verb: Verb, item: Table | Rule, parent: int, roots: Root
     if verb is not Verb.DELETE:
         body = tc.encode_filter(index, parent, preference, item)
         # An empty table may be left from former links, see `vmib_agent.qdiscs.make_tree`.
-        tolerated = errno.EEXIST if isinstance(item, Table) else 0
+        tolerated = frozenset({errno.EEXIST} if isinstance(item, Table) else ())
         return Request(tc.RTM_NEWTFILTER, _FLAGS[verb], body, tolerated)
     if isinstance(item, Table):
         raise TypeError("tables are not deleted but left empty")

@@ -565,3 +565,25 @@ def test_a_read_only_agent_refuses_configuration_and_what_it_cannot_keep(running
         path.write_bytes(good)
         running.start()
     assert running.value("vmibShapeRate.1.1.toVm") == "1000"
+
+
+def test_of_routes_that_go_to_the_kernel_together_none_stays_when_it_refuses_one(
+    running: Host,
+) -> None:
+    def route(number: int) -> tuple[Any, ...]:
+        return (0, V4, IPv4Address(f"10.{number}.0.0"), 16, 0)
+
+    def hole(number: int) -> list[VarBind]:
+        kind = cell("vmibRouteType", route(number), RouteType.blackhole)
+        return [kind, cell("vmibRouteRowStatus", route(number), GO)]
+
+    before = running.inside("ip", "route", "show", "table", "all")
+    lost = cell("vmibRouteNextHop", route(71), IPv4Address("192.0.2.1"))
+    pdu = [*hole(70), lost, cell("vmibRouteRowStatus", route(71), GO), *hole(72)]
+    assert refused(running, pdu) == ("commitFailed", 4)
+    assert running.inside("ip", "route", "show", "table", "all") == before
+    assert refused(running, [*hole(70), *hole(72)]) == ("", 0)
+    assert "blackhole 10.72.0.0/16" in running.inside("ip", "route")
+    gone = [cell("vmibRouteRowStatus", route(number), DESTROY) for number in (70, 72)]
+    assert refused(running, gone) == ("", 0)
+    assert running.inside("ip", "route", "show", "table", "all") == before
