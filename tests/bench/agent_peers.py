@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,7 +136,7 @@ def ours(
     cpus: Collection[int] = (0,),
 ) -> Iterator[Peer]:
     """vMIB's agent: the whole process, with machines whose devices do not exist."""
-    _prepare(directory, vifs, rows, first)
+    _prepare(directory, machines_of(vifs, first), _intent(vifs, rows))
     port = free_port()
     more = f'[v2c]\ncommunity = "{COMMUNITY}"\nsources = ["127.0.0.0/8"]\n'
     command = _command(directory, f'listen = ["127.0.0.1:{port}"]\n{extra}', more)
@@ -144,16 +144,16 @@ def ours(
         yield peer
 
 
-def _prepare(directory: Path, vifs: int, rows: int, first: int) -> None:
-    """Machines, a user, and the state of so many rows."""
+def _prepare(directory: Path, there: Iterable[Machine], known: State) -> None:
+    """Machines, a user, and what the agent remembers."""
     state = directory / "state"
     state.mkdir(mode=0o700, parents=True)
     (directory / "machines").mkdir()
-    for machine in machines_of(vifs, first):
+    for machine in there:
         machines.save(directory / "machines", machine)
     users.add_user(state, USER, Role.ADMIN, *PASSPHRASES)
-    if rows:
-        StateFile(state).save(_intent(vifs, rows))
+    if known.intent:
+        StateFile(state).save(known)
 
 
 def _command(directory: Path, before: str, after: str) -> list[str]:
@@ -236,14 +236,15 @@ def _under_snmpd(
 
 
 @contextmanager
-def ours_under_snmpd(directory: Path, vifs: int) -> Iterator[Peer]:
-    """vMIB's agent below snmpd."""
+def ours_under_snmpd(directory: Path, there: Collection[Machine], more: str = "") -> Iterator[Peer]:
+    """vMIB's agent below snmpd, with these machines and more configuration."""
 
     def subagent(socket_path: Path) -> tuple[list[str], Mapping[str, str]]:
-        _prepare(directory, vifs, 0, 0)
-        more = f'[agentx]\nenabled = true\naddress = "{socket_path}"\n'
-        return _command(directory, "listen = []", more), {}
+        _prepare(directory, there, State(spin_lock=0))
+        agentx = f'[agentx]\nenabled = true\naddress = "{socket_path}"\n{more}'
+        return _command(directory, "listen = []", agentx), {}
 
+    vifs = sum(len(machine.vifs) for machine in there)
     with _under_snmpd("snmpd, vMIB", directory, vifs, subagent) as peer:
         yield peer
 

@@ -56,6 +56,13 @@ numbers of which the second raises an error in `commit`. Nothing may be left beh
 has to be told (RFC 3416 section 4.2.5).
 """
 
+_BLOCKING = """\
+How long one SET of many address rows keeps snmpd from answering others: the machine is a network
+namespace, so every row is tested, saved and given to the kernel before the SET is answered. Others
+ask snmpd for its sysUpTime meanwhile; the longest wait for an answer counts, of the best of three
+times.
+"""
+
 _FLEETS = """\
 ## Many agents
 
@@ -137,6 +144,15 @@ def two_phase_table(results: Results) -> Table:
     return table
 
 
+def blocking_table(results: Results) -> Table:
+    """Rows; how long the SET took, how long others waited, what processors did."""
+    table = [["addresses in one SET", "answered after", "others waited", "processors"]]
+    for rows, run in results["blocking"].items():
+        times = (run[name] for name in ("set", "longest", "processors"))
+        table.append([rows, *(f"{seconds * 1000:.1f} ms" for seconds in times)])
+    return table
+
+
 def fleet_table(results: Results) -> Table:
     """Agents and what is done; times; traffic."""
     table = [["agents", "rates which are", *_FLEET]]
@@ -187,11 +203,9 @@ def as_text(results: Results) -> str:
         lines += [*_aligned(speed_table(results, vifs)), ""]
     if "client" in results:
         lines += ["SETs of the client, SNMPv3", *_aligned(client_table(results)), ""]
-    for name, table in (("agentx", agentx_table), ("two_phase", two_phase_table)):
+    for name, table in _PLAIN.items():
         if name in results:
             lines += [*_aligned(table(results)), ""]
-    if "fleet" in results:
-        lines += [*_aligned(fleet_table(results)), ""]
     return "\n".join([*lines, *facts(results)])
 
 
@@ -221,6 +235,8 @@ def _more(results: Results) -> Iterator[str]:
         yield from (_AGENTX, _table(agentx_table(results)))
     if "two_phase" in results:
         yield from (_TWO_PHASE, _table(two_phase_table(results)))
+    if "blocking" in results:
+        yield from (_BLOCKING, _table(blocking_table(results)))
     if "fleet" in results:
         yield from (_FLEETS, _table(fleet_table(results)))
     if "client" in results:
@@ -245,6 +261,15 @@ def _filled_paragraph(text: str) -> str:
 
 def _number(value: float) -> str:
     return f"{value:,.1f}" if value < 1000 else f"{value:,.0f}"
+
+
+_PLAIN = {
+    "agentx": agentx_table,
+    "two_phase": two_phase_table,
+    "blocking": blocking_table,
+    "fleet": fleet_table,
+}
+"""Tables by what they are made of."""
 
 
 def _aligned(table: Table) -> list[str]:

@@ -29,6 +29,7 @@ from typing import Any
 import agent_load
 import agent_peers
 import agentx_speed
+import blocking
 import client_speed
 import fleet
 import two_phase
@@ -188,6 +189,7 @@ def measured(chosen: argparse.Namespace, directory: Path) -> dict[str, Any]:
             "exporter": exporter,
             "agentx": agentx_speed.measured(programs, directory, chosen.rounds, chosen.seconds),
             "two_phase": two_phase.measured(directory, two_phase.python_with_pyagentx3(python)),
+            "blocking": blocking.measured(directory),
             "fleet": fleet.measured(directory),
             "growth": growth(programs["loadgen"], directory, 10_000, MANY),
             "start": start_up(directory),

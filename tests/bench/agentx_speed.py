@@ -12,6 +12,7 @@ from typing import Any
 
 import agent_peers
 from agent_load import Requests
+from agent_peers import machines_of
 from agent_rounds import BULK, SETS_AT_ONCE, Build, Measurement, Operation, in_rounds
 
 from vmib.snmp.message import PduType
@@ -65,7 +66,7 @@ def measured(programs: Mapping[str, Path], directory: Path, rounds: int, seconds
     """The figures by operation and agent."""
     place = directory / "agentx"
     with (
-        agent_peers.ours_under_snmpd(place / "ours", VIFS) as ours,
+        agent_peers.ours_under_snmpd(place / "ours", machines_of(VIFS)) as ours,
         agent_peers.c_under_snmpd(programs["agent"], place / "c", VIFS) as in_c,
     ):
         measurement = Measurement(programs["loadgen"], [ours, in_c], seconds)

@@ -15,7 +15,7 @@ from typing import Any
 
 import agent_peers
 from agent_load import Requests
-from agent_peers import Peer, row_oid
+from agent_peers import Peer, machines_of, row_oid
 
 from vmib import objects
 from vmib.rows import InetAddressType, RouteKey, RowStatus
@@ -31,7 +31,7 @@ _ROUTE = RouteKey(0, InetAddressType.ipv4, IPv4Address("10.9.0.0"), 16, 0)
 
 def measured(directory: Path, python: Path | None) -> dict[str, Any]:
     """The answer and what is there afterwards, by agent."""
-    with agent_peers.ours_under_snmpd(directory / "two-phase", 10) as peer:
+    with agent_peers.ours_under_snmpd(directory / "two-phase", machines_of(10)) as peer:
         rate = row_oid(2, 1, 2)
         table = objects.vmibRouteTable
         route = instance(table, "next_hop", _ROUTE)
