@@ -56,8 +56,7 @@ def line(text: str) -> str:
 
 def check(name: str, report: Report) -> Check:
     """The check with this report as its outcome."""
-    resource = _Resource(report)
-    return Check(resource, _Summary(), *map(_context, report), name=f"vmib {name}")
+    return Check(_Resource(f"vmib {name}", report), _Summary(), *map(_context, report))
 
 
 def text(made: Check, verbose: int) -> str:
@@ -69,8 +68,14 @@ def text(made: Check, verbose: int) -> str:
 
 
 class _Resource(nagiosplugin.Resource):  # type: ignore[misc]
-    def __init__(self, report: Report) -> None:
+    def __init__(self, name: str, report: Report) -> None:
+        self._name = name
         self._report = report
+
+    @property
+    def name(self) -> str:
+        """What the line begins with."""
+        return self._name
 
     def probe(self) -> list[Metric]:
         return [_metric(each) for each in self._report]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from ipaddress import ip_network
@@ -12,16 +13,18 @@ from vmib import objects
 from vmib.rows import InetAddressType
 from vmib.schema import instance
 
+from . import debian
 from .site import ADDRESSES, BIN, PORT, READER, Site, eventually
 
 pytestmark = pytest.mark.nms
 
 
-def check(site: Site, host: str, mode: str, *words: str) -> tuple[int, str]:
+def check(site: Site, host: str, mode: str, *words: str, **environment: str) -> tuple[int, str]:
     """The status and the line of the plug-in about a host."""
     reach = ["-H", site.address(host), "-p", str(PORT), "-U", READER, "-t", "5"]
     done = subprocess.run(
         [BIN / "check_vmib", mode, *reach, "--credentials", site.credentials, *words],
+        env=os.environ | environment,
         capture_output=True,
         text=True,
         check=False,
@@ -45,6 +48,15 @@ def test_hosts_machines_and_interfaces_that_are_well(site: Site) -> None:
     assert "all rows are in sync |" in told(site, "sync")
     assert "all rows of bob:0 are in sync |" in told(site, "sync", "bob:0")
     assert "no transaction is open |" in told(site, "transaction")
+
+
+def test_debian_s_release_of_the_library_says_the_same(site: Site) -> None:
+    old = debian.unpacked("python3-nagiosplugin") / "usr" / "lib" / "python3" / "dist-packages"
+    assert next(old.glob("nagiosplugin-1.3.2*"))
+    for words in (["host"], ["machine", "alice", "--expect", "absent"], ["sync", "-v"]):
+        now = check(site, "h1", words[0], *words[1:])
+        assert check(site, "h1", words[0], *words[1:], PYTHONPATH=str(old)) == now
+        assert now[0] != 3
 
 
 def test_what_the_agent_does_not_know(site: Site) -> None:
