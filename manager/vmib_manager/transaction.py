@@ -19,7 +19,7 @@ from vmib.schema import describe_key, instance_name, locate
 from vmib.snmp import Oid, VarBind
 from vmib.status import ErrorStatus
 
-from .client import Agent, SnmpError
+from .client import MAX_VARBINDS, Agent, SnmpError
 from .plan import Change, HostPlan
 from .reading import KeepsChanging, decoded, raw_of
 from .staging import LOCK_MODULUS, Group, action, locked, opening, waves
@@ -55,6 +55,10 @@ _OF_SYNTAX = frozenset(
 
 Progress = Callable[[int, int], None]
 """Told how many messages of how many have been taken."""
+
+
+_Message = Sequence[tuple[Change | None, Group]]
+"""Groups that share a SET, and the changes they are of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +132,7 @@ class HostTransaction:
         self.index = secrets.randbelow(2**31 - 1) + 1
         self.opened = False
         self.messages = 0
+        self._most = MAX_VARBINDS
         self._lock = plan.spin_lock
 
     @property
@@ -145,6 +150,9 @@ class HostTransaction:
     ) -> None:
         """Open the transaction, stage all changes and have them validated.
 
+        What an agent finds too big (RFC 3416 section 4.2.5) is staged in halves: nothing takes
+        effect before the commit, so a host never has one of them without the other.
+
         Raises `HostRefused` with what is wrong, or an AgentError.
         """
         first = opening(self.index, confirm_timeout, idle_timeout, description)
@@ -161,7 +169,7 @@ class HostTransaction:
         if found.generation != self.plan.generation:
             raise KeepsChanging(f"{self.plan.host}: {_CHANGED_MEANWHILE}")
 
-    def _messages(self, first: Group) -> list[list[list[tuple[Change | None, Group]]]]:
+    def _messages(self, first: Group) -> list[list[_Message]]:
         """What is sent, wave by wave and message by message."""
         staged: list[list[tuple[Change | None, Group]]] = [
             list(wave) for wave in waves(self.plan.changes)
@@ -170,25 +178,31 @@ class HostTransaction:
         last: Group = (action(self.index, rows.TxnAction.validate),)
         staged[-1].append((None, last))
         head = (locked(LOCK_MODULUS - 1),)
-        packed = []
+        packed: list[list[_Message]] = []
         for wave in staged:
             groups = iter(wave)
             sizes = [len(m) for m in self.agent.batches([group for _, group in wave], head=head)]
             packed.append([[next(groups) for _ in range(size)] for size in sizes])
         return packed
 
-    async def _stage_message(
-        self, message: Sequence[tuple[Change | None, Group]], longer: float
-    ) -> None:
-        try:
-            await self._set(list(chain.from_iterable(group for _, group in message)), longer)
-        except SnmpError as error:
-            await self._explain(error, message)
-        self.opened = True
+    async def _stage_message(self, message: _Message, longer: float) -> None:
+        parts = [message]
+        while parts:
+            part = parts.pop(0)
+            if len(part) > 1 and _count(part) > self._most:
+                parts[:0] = part[: len(part) // 2], part[len(part) // 2 :]
+                continue
+            try:
+                await self._set(list(chain.from_iterable(group for _, group in part)), longer)
+            except SnmpError as error:
+                if error.status != ErrorStatus.tooBig or len(part) == 1:
+                    await self._explain(error, part)
+                self._most = _count(part) - 1
+                parts.insert(0, part)
+                continue
+            self.opened = True
 
-    async def _explain(
-        self, error: SnmpError, message: Sequence[tuple[Change | None, Group]]
-    ) -> None:
+    async def _explain(self, error: SnmpError, message: _Message) -> None:
         """Raise the `HostRefused` that an error-status means."""
         host = self.plan.host
         lock = (*objects.vmibTxnSpinLock.oid, 0)
@@ -289,6 +303,11 @@ class HostTransaction:
             )
             found.append(Complaint(_named(oid), text, change))
         return found
+
+
+def _count(message: _Message) -> int:
+    """The varbinds of a message without the lock."""
+    return sum(len(group) for _, group in message)
 
 
 def _named(oid: Oid | None) -> str:
