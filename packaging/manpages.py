@@ -264,6 +264,8 @@ MEANINGS: _Words = {
     "hypervisor.machines_directory": "For `netns`: the directory of the machines' definitions.",
     "hypervisor.uri": "For `libvirt`, and required there: `xen:///system`, `qemu:///system`, or "
     "`test:///default` or `test:///FILE` (see https://libvirt.org/uri.html), on this host.",
+    "hypervisor.control": "For `libvirt`: whether machines are started, paused, saved and shut "
+    "down where vmibVmAdminState is set (the capability vmControl).",
     "hypervisor.start_up": "For `libvirt`: whether machines whose kernel libvirt starts, and that "
     "have no guest agent, are told addresses and routes on its command line (dracut.cmdline(7)). "
     "The agent then changes their definitions.",

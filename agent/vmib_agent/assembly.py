@@ -100,7 +100,16 @@ def start(
 
     state_file = StateFile(config.state_directory)
     prober = Prober(loop)
-    host = Host(kernel, driver.hypervisor, devices, state_file, send, uptime, probes=prober)
+    host = Host(
+        kernel,
+        driver.hypervisor,
+        devices,
+        state_file,
+        send,
+        uptime,
+        probes=prober,
+        life_cycle=driver.life_cycle,
+    )
     prober.tell = host.probe_crossed
     driver.start(_waking(loop, host.hypervisor_event))
     host.start()

@@ -48,14 +48,15 @@ class Endpoint(NamedTuple):
 class HypervisorConfig:
     """Where machines come from: `machines_directory` is for netns, the rest for libvirt.
 
-    `start_up` lets the agent write addresses and routes into the command line of the kernels that
-    libvirt starts; `dhcp_directory` is where dnsmasq looks for what it is to give, "" where
-    it does not.
+    With `control` a manager may start and stop machines. `start_up` lets the agent write addresses
+    and routes into the command line of the kernels that libvirt starts; `dhcp_directory` is where
+    dnsmasq looks for what it is to give, "" where it does not.
     """
 
     driver: str = "netns"
     machines_directory: Path = Path("/etc/vmib/machines")
     uri: str = ""
+    control: bool = False
     start_up: bool = False
     dhcp_directory: str = ""
 
@@ -304,6 +305,7 @@ def _hypervisor(name: str, value: Any) -> HypervisorConfig:
         "driver": _one_of(DRIVERS),
         "machines_directory": _absolute,
         "uri": _libvirt_uri,
+        "control": _yes_or_no,
         "start_up": _yes_or_no,
         "dhcp_directory": lambda key, path: str(_absolute(key, path)) if path else "",
     }

@@ -8,7 +8,7 @@ from typing import Protocol
 from .config import Config, HypervisorConfig
 from .netns import NamespaceGuests, NetnsHypervisor
 from .network_kernel import GuestNetwork
-from .ports import Hypervisor
+from .ports import Hypervisor, LifeCycle
 
 
 class Driver(Protocol):
@@ -21,6 +21,10 @@ class Driver(Protocol):
     @property
     def guests(self) -> GuestNetwork:
         """How they get addresses and routes."""
+
+    @property
+    def life_cycle(self) -> LifeCycle | None:
+        """What starts and stops machines, None where that is not switched on."""
 
     def start(self, wake: Callable[[], None]) -> None:
         """Begin to watch; `wake` is called, in any thread, when there is something new."""
@@ -48,6 +52,10 @@ class NetnsDriver:
     def guests(self) -> NamespaceGuests:
         """How they get addresses and routes."""
         return self._guests
+
+    @property
+    def life_cycle(self) -> None:
+        """None: the lab makes and removes machines."""
 
     def start(self, wake: Callable[[], None]) -> None:
         """Nothing to begin."""

@@ -14,7 +14,7 @@ from dataclasses import fields, replace
 from operator import attrgetter, ne
 
 from vmib.errors import Unavailable
-from vmib.rows import HostAgentMode, OperStatus, ProbeKey, Sync, VifKey, VmKey
+from vmib.rows import HostAgentMode, OperStatus, ProbeKey, Sync, VifKey, VmAdminState, VmKey
 from vmib.schema import SCALARS, SYNC, TABLES, describe_key
 from vmib.smi import Column, Oid
 from vmib.status import ErrorStatus
@@ -30,7 +30,7 @@ from .lifetimes import Lifetimes
 from .logs import event, log
 from .network_kernel import Pif
 from .notices import Notices, Send
-from .ports import Guest, Hypervisor
+from .ports import Guest, Hypervisor, LifeCycle
 from .prepared import PreparedChange
 from .probing import NoProbes, Probe, Probes, probe_sync
 from .quickset import Cell
@@ -81,6 +81,7 @@ class Host:
         uptime: Callable[[], float],
         clock: Callable[[], Now] = clock,
         probes: Probes | None = None,
+        life_cycle: LifeCycle | None = None,
     ) -> None:
         self._kernel = kernel
         self._hypervisor = hypervisor
@@ -88,6 +89,7 @@ class Host:
         self._file = state_file
         self._clock = clock
         self._probes = NoProbes() if probes is None else probes
+        self._life_cycle = life_cycle
         self._lifetimes = Lifetimes()
         self.uptime = uptime
         self._present: Mapping[str, Device] = {}
@@ -116,7 +118,8 @@ class Host:
             hypervisor.kind,
             kernel.capabilities()
             | self._probes.capabilities()
-            | {"transactions", "confirmedCommit", "notifications"},
+            | {"transactions", "confirmedCommit", "notifications"}
+            | ({"vmControl"} if life_cycle is not None else set()),
             kernel.shaper.clock_resolution_us(),
         )
         self.readings = Readings(kernel, self.shaped_vifs, self.uptime)
@@ -349,6 +352,7 @@ class Host:
             self._reconcile()
         if self._reconciler.look_at_deliveries():
             self._version += 1
+        self._tell_refused_states()
 
     def way(self, vm: int) -> Way:
         """How a machine, by its vmibVmIndex, gets addresses and routes; 0 is this host."""
@@ -462,12 +466,31 @@ class Host:
     def _become(self, decision: Decision) -> None:
         if not have_same_keys(self.state, decision.state):
             self._version += 1
-        self.state = decision.state
+        before, self.state = self.state.intent, decision.state
         self.rows = Rows(self.state.intent, self.rows.inventory)
         self._probes.follow(self.rows)
         self._changes()
         self.readings.expire()
+        self._ask_for_states(before)
         self.announce(decision.events)
+
+    def _ask_for_states(self, before: Intent) -> None:
+        """Have machines brought to the states that are new in the intent."""
+        former, now = before.get("vmibVmTable", {}), self.state.intent.get("vmibVmTable", {})
+        if self._life_cycle is None or former is now:
+            return
+        for key, row in now.items():
+            old = former.get(key)
+            is_new = old is None or old.admin_state != row.admin_state
+            if is_new and row.admin_state != VmAdminState.unmanaged:
+                self._life_cycle.ask(row.uuid, row.admin_state)
+
+    def _tell_refused_states(self) -> None:
+        """Notify of machines that could not be brought to the state that was asked for."""
+        for uuid, reason in self._life_cycle.refusals() if self._life_cycle else ():
+            number = self.state.indexes.vms.get(uuid)
+            if number is not None:
+                self._apply_failed(RowKey("vmibVmTable", VmKey(number)), reason)
 
     def _save_or_refuse(self, decision: Decision) -> None:
         reason = "the state cannot be read"

@@ -17,6 +17,7 @@ from .domain_watch import DomainWatch, Open
 from .domains import Domain, machines, with_xen_devices
 from .ledger import Ledger
 from .libvirt_api import with_events
+from .life_cycle import LibvirtLifeCycle
 from .ports import Guest
 from .start_up_courier import StartUpCourier
 
@@ -70,6 +71,9 @@ class LibvirtDriver:
         self._devices = set(socket.if_nameindex())
         ledger = Ledger(state_directory / LEDGER)
         connections = Connections(config.uri, opener or library.open)
+        self._life_cycle = (
+            LibvirtLifeCycle(connections, self._something_new) if config.control else None
+        )
         ways: list[tuple[Way, Courier]] = [(Way.GUEST_AGENT, AgentCourier(connections, ledger))]
         if config.start_up:
             start_up = StartUpCourier(connections, ledger, self._hypervisor.with_devices)
@@ -94,12 +98,19 @@ class LibvirtDriver:
         """How they get addresses and routes."""
         return self._couriers
 
+    @property
+    def life_cycle(self) -> LibvirtLifeCycle | None:
+        """What starts and stops machines, None where that is not switched on."""
+        return self._life_cycle
+
     def start(self, wake: Callable[[], None]) -> None:
         """Begin to watch libvirtd; waits for its first answer, but not long."""
         self._watch.start(PATIENCE)
         self._wake = wake
         self._couriers.domains_changed()
         self._couriers.start()
+        if self._life_cycle is not None:
+            self._life_cycle.start()
 
     def devices_changed(self) -> None:
         """Have libvirtd asked about devices that are new: it may tell of them only later."""

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Protocol, runtime_checkable
 
 from vmib.errors import VmibError
+from vmib.rows import VmAdminState
 
 
 class ApplyError(VmibError):
@@ -81,3 +82,13 @@ class Hypervisor(Protocol):
 
     def guests(self) -> Sequence[Guest]:
         """All machines it knows now. Raises `Unavailable` when it cannot be asked."""
+
+
+class LifeCycle(Protocol):
+    """Where machines can be started and stopped, if that is switched on."""
+
+    def ask(self, uuid: str, state: VmAdminState) -> None:
+        """Have a machine brought to a state, soon; does not wait."""
+
+    def refusals(self) -> Sequence[tuple[str, str]]:
+        """What could not be done since the last call: UUID and reason."""

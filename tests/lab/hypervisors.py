@@ -363,10 +363,10 @@ class Guest:
         assert not check or status == "0", f"{command}: {text}"
         return output.strip("\n")
 
-    def pings(self, address: str, seconds: int = 2) -> bool:
-        """Whether an address answers."""
-        found = self.run(f"ping -c 1 -W {seconds} {address}", check=False)
-        return "1 packets received" in found
+    def pings(self, address: str, tries: int = 5) -> bool:
+        """Whether an address answers; a busy computer may need several tries."""
+        command = f"ping -c 1 -W 2 {address}"
+        return any("1 packets received" in self.run(command, check=False) for _ in range(tries))
 
 
 def _terminal_of(domain: Any) -> str:

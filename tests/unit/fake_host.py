@@ -44,7 +44,7 @@ from vmib_agent.network_plan import (
     SetLink,
     SetPort,
 )
-from vmib_agent.ports import ApplyError, Guest, GuestVif, Presence
+from vmib_agent.ports import ApplyError, Guest, GuestVif, LifeCycle, Presence
 from vmib_agent.qdiscs import EMPTY, Htb, HtbClass, Qdisc, Rule, Table, Tree, make_tree
 from vmib_agent.scope import Target
 from vmib_agent.service import SetRefused, Value, VarBind
@@ -496,6 +496,7 @@ class FakeAgent:
         self.hypervisor = FakeHypervisor(self.kernel)
         self.sent: list[str] = []
         self.now = 1000.0
+        self.life_cycle: LifeCycle | None = None
         self.host = self._new()
 
     def _new(self) -> Host:
@@ -509,6 +510,7 @@ class FakeAgent:
             lambda name, _: self.sent.append(name),
             lambda: self.now,
             self.clock,
+            life_cycle=self.life_cycle,
         )
 
     def clock(self) -> Now:

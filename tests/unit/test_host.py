@@ -22,6 +22,7 @@ from vmib.rows import (
     Sync,
     TxnAction,
     TxnState,
+    VmAdminState,
 )
 from vmib_agent.delivery import Delivery, Way
 from vmib_agent.desired import RowKey
@@ -597,6 +598,34 @@ def test_an_address_that_is_slow_to_reach_its_machine_is_waited_for(agent: FakeA
     agent.host.hypervisor_event()
     missing = "guest agent: missing: ip -n"
     assert agent.host.sync(row)[1].startswith(missing)
+
+
+def test_a_state_of_a_machine_is_asked_for_once_when_it_is_set(agent: FakeAgent) -> None:
+    class Cycle:
+        def __init__(self) -> None:
+            self.asked: list[tuple[str, str]] = []
+            self.refused: list[tuple[str, str]] = []
+
+        def ask(self, uuid: str, state: VmAdminState) -> None:
+            self.asked.append((uuid, state.name))
+
+        def refusals(self) -> list[tuple[str, str]]:
+            return [self.refused.pop()] if self.refused else []
+
+    wanted = vb("vmibVmAdminState", (1,), VmAdminState.shutdown)
+    assert agent.refuses(wanted) == ("resourceUnavailable", 1)
+    cycle = Cycle()
+    agent.life_cycle = cycle
+    agent.start()
+    assert cycle.asked == []
+    agent.set(wanted)
+    agent.set(rate(500))
+    agent.set(vb("vmibVmAdminState", (1,), VmAdminState.unmanaged))
+    assert cycle.asked == [(UUIDS[0], "shutdown")]
+    cycle.refused.append((UUIDS[0], "shutdown: the machine is busy"))
+    agent.sent.clear()
+    agent.host.hypervisor_event()
+    assert agent.sent == ["vmibApplyFailed"]
 
 
 def test_a_host_end_made_anew_within_a_moment_is_shaped_again(agent: FakeAgent) -> None:

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from ipaddress import ip_interface
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import libvirt
 import pytest
 
 from vmib.errors import Unavailable
+from vmib.rows import VmAdminState
 from vmib_agent import domain_watch
 from vmib_agent.config import HypervisorConfig
 from vmib_agent.delivery import Way
@@ -83,9 +85,9 @@ class Libvirtd:
 class Driven:
     """A driver that has started, and how often it has woken the agent."""
 
-    def __init__(self, libvirtd: Libvirtd, state: Path, start_up: bool = False) -> None:
+    def __init__(self, libvirtd: Libvirtd, state: Path, **settings: bool) -> None:
         self.libvirtd = libvirtd
-        config = HypervisorConfig("libvirt", uri=libvirtd.uri, start_up=start_up)
+        config = replace(HypervisorConfig("libvirt", uri=libvirtd.uri), **settings)
         self.driver = LibvirtDriver(config, state, lambda uri: libvirtd.open(uri))
         self.woken = threading.Semaphore(0)
         self.driver.start(self.woken.release)
@@ -275,3 +277,40 @@ def test_without_the_library_the_way_out_is_told(
 def test_an_agent_for_namespaces_never_loads_libvirt() -> None:
     program = "import sys, vmib_agent.assembly; sys.exit('libvirt' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_machines_are_started_paused_and_stopped_where_that_is_switched_on(
+    tmp_path: Path, machines: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driven = Driven(Libvirtd(f"test://{machines}"), tmp_path, control=True)
+    shared = driven.libvirtd.connection
+    monkeypatch.setattr(driven.libvirtd, "open", lambda _: shared)
+    cycle = driven.driver.life_cycle
+    assert cycle is not None
+
+    def becomes(state: VmAdminState, presence: Presence) -> None:
+        cycle.ask(UUIDS[0], state)
+        driven.until(lambda: driven.guests()["web"].presence is presence)
+
+    becomes(VmAdminState.paused, Presence.PAUSED)
+    becomes(VmAdminState.running, Presence.RUNNING)
+    becomes(VmAdminState.shutdown, Presence.DEFINED)
+    becomes(VmAdminState.running, Presence.RUNNING)
+    becomes(VmAdminState.suspended, Presence.DEFINED)
+    becomes(VmAdminState.running, Presence.RUNNING)
+    assert cycle.refusals() == []
+    cycle.ask(UUIDS[2], VmAdminState.running)
+    found: list[tuple[str, str]] = []
+
+    def is_told() -> bool:
+        found.extend(cycle.refusals())
+        return bool(found)
+
+    driven.until(is_told)
+    assert found[0][0] == UUIDS[2]
+    assert "Domain not found" in found[0][1]
+    driven.driver.close()
+
+
+def test_machines_are_not_controlled_unless_that_is_switched_on(driven: Driven) -> None:
+    assert driven.driver.life_cycle is None
