@@ -42,6 +42,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
 @pytest.fixture
 def net(made: Net) -> Net:
     """The lab with 10 Mbit/s towards alice and carol."""
+    made.vmib("abort", "real.xml")
     made.as_described()
     return made
 
@@ -60,16 +61,21 @@ class Lines:
         for line in self.process.stdout:
             self.lines.append(line.rstrip("\n"))
 
-    def wait(self, pattern: str, seconds: float = 15) -> str:
-        """The first line with this, which is taken together with all before it."""
+    def wait(self, *patterns: str, seconds: float = 15) -> list[str]:
+        """The first line with each of these, in any order; they and all before them are taken."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            for number, line in enumerate(self.lines):
-                if re.search(pattern, line):
-                    del self.lines[: number + 1]
-                    return line
+            lines = list(self.lines)
+            found = [
+                next((n for n, line in enumerate(lines) if re.search(pattern, line)), None)
+                for pattern in patterns
+            ]
+            places = [n for n in found if n is not None]
+            if len(places) == len(patterns):
+                del self.lines[: max(places) + 1]
+                return [lines[n] for n in places]
             time.sleep(0.05)
-        raise AssertionError(f"no line with {pattern!r} in {seconds} s, but {self.lines}")
+        raise AssertionError(f"not all of {patterns} in {seconds} s, but {self.lines}")
 
     def end(self, by: signal.Signals = signal.SIGINT) -> tuple[int, str]:
         """Exit status and standard error after a signal."""
@@ -104,12 +110,18 @@ def test_what_managers_and_strangers_do_is_told_as_it_happens(net: Net) -> None:
     with watching(net) as lines:
         lines.wait(r"2 of 2 hosts answer  as described, and in sync$")
         assert net.vmib("apply", "real.xml", "20Mbit.xml").status == 0
-        for host, machine in ("h1", "alice"), ("h2", "carol"):
-            lines.wait(rf"{host}  shape {machine}:0 receives  rate 10Mbit → 20Mbit by vmib$")
-        lines.wait(r"configuration  1 row not as described$")
+        told = "rate 10Mbit → 20Mbit by vmib$"
+        lines.wait(
+            f"h1  shape alice:0 receives  {told}",
+            f"h2  shape carol:0 receives  {told}",
+            "h1  configuration  1 row not as described$",
+            "h2  configuration  1 row not as described$",
+        )
         net.snmp("snmpset", "h1", "vmibShapeRate.1.1.toVm", "u", "10000")
-        lines.wait(r"h1  shape alice:0 receives  rate 20Mbit → 10Mbit by vmib$")
-        lines.wait(r"h1  configuration  as described$")
+        lines.wait(
+            "h1  shape alice:0 receives  rate 20Mbit → 10Mbit by vmib$",
+            "h1  configuration  as described$",
+        )
         (root,) = json.loads(net.inside("h1", "tc", "-j", "qdisc", "show", "dev", ALICE))[:1]
         words = ("tc", "qdisc", "change", "dev", ALICE, "root", "handle", root["handle"], "tbf")
         net.inside("h1", *words, "rate", "5mbit", "burst", "5000", "limit", "20000")
@@ -145,14 +157,14 @@ def test_a_machine_that_is_switched_off_and_on_is_told(net: Net) -> None:
 
 def test_a_commit_that_waits_is_told_and_so_is_its_end(net: Net) -> None:
     with watching(net, "--json") as lines:
-        first = json.loads(lines.wait("watching"))
+        first = json.loads(*lines.wait("watching"))
         assert (first["schema"], first["severity"]) == ("vmib.happening/1", None)
         assert net.vmib("apply", "real.xml", "20Mbit.xml", "--no-confirm").status == 0
-        begins = json.loads(lines.wait("awaits confirmation"))
+        begins = json.loads(*lines.wait('"h1".* awaits confirmation'))
         assert (begins["what"], begins["host"], begins["severity"]) == ("begins", "h1", "warning")
         assert begins["text"] == "of vmib (vmib apply) awaits confirmation"
         assert net.vmib("abort", "real.xml").status == 0
-        over = json.loads(lines.wait("is over"))
+        over = json.loads(*lines.wait('"h1".*is over'))
         assert over["subject"] == begins["subject"]
 
 
