@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
+from vmib.errors import VmibError
+
 from .describe import Describer
 from .findings import Severity
 from .network_view import NetworkView, Problem, Trouble
@@ -63,7 +65,18 @@ def happenings(before: NetworkView | None, after: NetworkView) -> Iterator[Happe
     yield from _ends(there, after)
     yield from _begins(there, after)
     for name in after.hosts:
-        yield from _described(name, there, after)
+        yield from _as_described(name, there, after)
+
+
+def described(at: datetime, file: str) -> Happening:
+    """Files that are compared with from now on."""
+    return Happening(at, What.WATCHING, "", file, "is read anew")
+
+
+def refused(at: datetime, file: str, error: VmibError) -> Happening:
+    """Files that have changed and are not compared with."""
+    text = f"is not read anew: {error}; what was there before holds"
+    return Happening(at, What.WATCHING, "", file, text, Severity.ERROR)
 
 
 def _beginning(view: NetworkView) -> Happening:
@@ -146,7 +159,7 @@ _SPOKEN = frozenset({Trouble.TRANSACTION, Trouble.DIFFERENT})
 """Troubles whose text is the sentence."""
 
 
-def _described(name: str, there: tuple[Problem, ...], after: NetworkView) -> Iterator[Happening]:
+def _as_described(name: str, there: tuple[Problem, ...], after: NetworkView) -> Iterator[Happening]:
     before, now = _different(name, there), _different(name, after.problems)
     host = after.hosts[name]
     if not host.answers or before == now:

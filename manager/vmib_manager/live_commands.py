@@ -10,19 +10,22 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
+from pathlib import Path
+from typing import NoReturn
 
 from vmib.errors import VmibError
 
 from . import checks, commands, terminal
+from .compile import HostRows
 from .credentials_file import credentials_for, default_path
 from .description import load
 from .exit_status import ExitStatus
-from .happenings import happenings
+from .findings import Severity
 from .http_server import Server
 from .lab import serving
 from .manager import AsyncManager
+from .model import Model, Real
 from .network_document import happening
-from .network_view import NetworkView
 from .serve_site import NetworkSite
 from .terminal_screen import TerminalScreen
 from .visible import visible
@@ -34,6 +37,14 @@ Show = Callable[[argparse.Namespace, Watcher], Awaitable[None]]
 
 class NotServed(VmibError):
     """An address that cannot be served, or that is not served without being told so."""
+
+
+class NotFollowed(VmibError):
+    """Files that have changed so that they cannot be followed."""
+
+
+_FILES_EVERY = 1.0
+"""Seconds between two looks at the files."""
 
 
 def watch(options: argparse.Namespace) -> ExitStatus:
@@ -66,6 +77,7 @@ def _live(options: argparse.Namespace, show: Show) -> ExitStatus:
             watcher = Watcher(manager, model, wanted, options.interval)
             tasks = {
                 asyncio.ensure_future(watcher.run()),
+                asyncio.ensure_future(_follow_files(options, model.real, watcher)),
                 asyncio.ensure_future(show(options, watcher)),
             }
             try:
@@ -79,6 +91,43 @@ def _live(options: argparse.Namespace, show: Show) -> ExitStatus:
 
     asyncio.run(run())
     return ExitStatus.DONE
+
+
+async def _follow_files(options: argparse.Namespace, real: Real, watcher: Watcher) -> NoReturn:
+    """Read the files again when they change."""
+    files = options.real, options.virtual
+    before = [_stamp(file) for file in files]
+    while True:
+        await asyncio.sleep(_FILES_EVERY)
+        now = [_stamp(file) for file in files]
+        if now == before:
+            continue
+        before = now
+        try:
+            watcher.describe(*_read_again(options, real))
+        except VmibError as error:
+            watcher.refuse(error)
+
+
+def _stamp(file: Path) -> tuple[int, int, int] | None:
+    """What is another for another content; None where there is no file."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _read_again(options: argparse.Namespace, real: Real) -> tuple[Model, HostRows]:
+    model = load(options.real, options.virtual)
+    agents = [{host.id: host.agent for host in each.hosts} for each in (real, model.real)]
+    if agents[0] != agents[1]:
+        raise NotFollowed("there are other hosts or agents; end this and begin again")
+    examined = checks.examine(model)
+    if examined.rows is None:
+        wrong = next(f for f in examined.findings if f.severity is Severity.ERROR)
+        raise NotFollowed(str(wrong))
+    return model, examined.rows
 
 
 async def _on_screen(options: argparse.Namespace, watcher: Watcher) -> None:
@@ -103,12 +152,11 @@ async def _on_screen(options: argparse.Namespace, watcher: Watcher) -> None:
 async def _in_lines(options: argparse.Namespace, watcher: Watcher) -> None:
     """A line for each thing that happens, as long as somebody reads them."""
     paint = terminal.painter(options.color, sys.stdout)
-    before: NetworkView | None = None
+    number = told = 0
     read = True
     while read:
-        view = await watcher.after(0 if before is None else before.number)
-        found = list(happenings(before, view))
-        before = view
+        number = (await watcher.after(number)).number
+        found, told = watcher.happened(told)
         if options.lines:
             lines = [json.dumps(happening(each)) for each in found]
         else:

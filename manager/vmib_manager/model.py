@@ -307,6 +307,10 @@ class Model:
     attachments: Mapping[str, tuple[Attachment, ...]] = field(compare=False)
     sites: Mapping[str, Site] = field(compare=False)
 
+    def machines_of(self, host: str) -> list[str]:
+        """The names of the machines on a host."""
+        return [m.name for each in self.real.hosts if each.id == host for m in each.machines]
+
     def attached(self, end: End) -> Attachment | None:
         """The interface an end stands for; None where there is none, or more than one."""
         found = [

@@ -166,6 +166,10 @@ class Viewer:
         self._plan = plan
         self._since: Mapping[Problem, datetime] = {}
 
+    def follow(self, plan: NetworkPlan) -> None:
+        """Go on with other files."""
+        self._plan = plan
+
     def view(self, number: int, taken: datetime, hosts: Mapping[str, HostView]) -> NetworkView:
         """The view of these hosts at a time."""
         plan = self._plan

@@ -32,6 +32,9 @@ _POLICY = (
 )
 """What the page may do: nothing but this site's own files, and the style of the picture."""
 
+_SHOWN = 200
+"""Happenings in a document."""
+
 _JSON = "application/json"
 _SVG = "image/svg+xml"
 
@@ -92,7 +95,7 @@ class NetworkSite:
     def _showing(self, view: NetworkView) -> _Shown:
         if self._shown.number != view.number:
             picture = svg(view.graph, titled=False).encode()
-            found = network(view, self._watcher.interval, self._watcher.history)
+            found = network(view, self._watcher.interval, self._watcher.history[-_SHOWN:])
             document = {**found, "picture": sha256(picture).hexdigest()[:16]}
             self._shown = _Shown(view.number, _compact(document), picture)
         return self._shown

@@ -17,7 +17,7 @@ from vmib.errors import VmibError
 
 from .client import Agent
 from .compile import HostRows
-from .happenings import Happening, happenings
+from .happenings import Happening, described, happenings, refused
 from .manager import AsyncManager
 from .model import Model
 from .network_view import NetworkView, Viewer, network_plan
@@ -26,7 +26,7 @@ from .observe import observe
 from .seen import Tables
 from .status import HostStatus
 
-HISTORY = 200
+HISTORY = 1000
 """Happenings that are kept."""
 
 TREND = 90
@@ -68,6 +68,7 @@ class Watcher:
         self._news = asyncio.Event()
         self._view: NetworkView | None = None
         self._history: deque[Happening] = deque(maxlen=HISTORY)
+        self._told = 0
         self._trends: dict[FlowKey, deque[int | None]] = {}
 
     @property
@@ -85,6 +86,25 @@ class Watcher:
         """What has happened, the oldest first."""
         return tuple(self._history)
 
+    def happened(self, since: int) -> tuple[Sequence[Happening], int]:
+        """What has happened after the first `since` things, and how many there are by now."""
+        news = min(self._told - since, len(self._history))
+        return self.history[len(self._history) - news :], self._told
+
+    def describe(self, model: Model, wanted: HostRows) -> None:
+        """Go on with another description of the same hosts."""
+        self._model, self._wanted = model, wanted
+        self._viewer.follow(network_plan(model))
+        self._tell(described(self._clock(), model.virtual.file))
+
+    def refuse(self, error: VmibError) -> None:
+        """Go on with the description that there is, since another one cannot be read."""
+        self._tell(refused(self._clock(), self._model.virtual.file, error))
+
+    def _tell(self, *found: Happening) -> None:
+        self._history.extend(found)
+        self._told += len(found)
+
     @property
     def trends(self) -> Mapping[FlowKey, Sequence[int | None]]:
         """The rates (kbit/s) at the last readings of each host; None where it did not answer."""
@@ -98,21 +118,19 @@ class Watcher:
 
     async def run(self) -> NoReturn:
         """Watch until cancelled."""
-        machines = {
-            host.id: [machine.name for machine in host.machines] for host in self._model.real.hosts
-        }
         async with asyncio.TaskGroup() as tasks:
             for name, agent in self._manager.agents.items():
-                tasks.create_task(self._watch(name, agent, machines[name]))
+                tasks.create_task(self._watch(name, agent))
             await self._publish()
         raise AssertionError("tasks that never end")
 
-    async def _watch(self, name: str, agent: Agent, machines: Sequence[str]) -> NoReturn:
+    async def _watch(self, name: str, agent: Agent) -> NoReturn:
         known: Mapping[bytes, Tables] = {}
         loop = asyncio.get_running_loop()
         for reading in itertools.count(1):
             began = loop.time()
             try:
+                machines = self._model.machines_of(name)
                 view = await observe(name, agent, machines, self._wanted[name], known)
             except VmibError as error:
                 before = self._hosts.get(name, HostView(HostStatus(name)))
@@ -146,6 +164,6 @@ class Watcher:
             number += 1
             hosts = {name: self._hosts[name] for name in self._manager.agents}
             before, self._view = self._view, self._viewer.view(number, self._clock(), hosts)
-            self._history.extend(happenings(before, self._view))
+            self._tell(*happenings(before, self._view))
             news, self._news = self._news, asyncio.Event()
             news.set()

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from .command_lab import ALICE, NAME, VMIB, Net, eventually
+from .command_lab import ALICE, NAME, NETWORK, REAL, VMIB, Net, eventually
 
 pytestmark = [pytest.mark.netns, pytest.mark.snmp]
 
@@ -166,6 +166,29 @@ def test_a_commit_that_waits_is_told_and_so_is_its_end(net: Net) -> None:
         assert net.vmib("abort", "real.xml").status == 0
         over = json.loads(*lines.wait('"h1".*is over'))
         assert over["subject"] == begins["subject"]
+
+
+def test_files_are_read_anew_when_they_change(net: Net) -> None:
+    file = net.directory / "10Mbit.xml"
+    before = file.read_text()
+    try:
+        with watching(net) as lines:
+            lines.wait("as described, and in sync")
+            file.write_text(before.replace("10Mbit", "20Mbit"))
+            lines.wait(r"10Mbit.xml  is read anew$")
+            lines.wait("h1  configuration  1 row not as described$")
+            file.write_text(before.replace("alice", "nobody"))
+            lines.wait(r"10Mbit.xml  is not read anew: .*10Mbit.xml:\d+: .*nobody.* holds$")
+            file.unlink()
+            lines.wait(r"10Mbit.xml  is not read anew: .*10Mbit.xml.* holds$")
+            file.write_text(before)
+            lines.wait("10Mbit.xml  is read anew$")
+            lines.wait("h1  configuration  as described$")
+            (net.directory / "real.xml").write_text(REAL.replace(f"{NETWORK}.2", f"{NETWORK}.3"))
+            lines.wait("10Mbit.xml  is not read anew: there are other hosts or agents; ")
+    finally:
+        file.write_text(before)
+        (net.directory / "real.xml").write_text(REAL)
 
 
 def test_a_reader_who_has_seen_enough_ends_it(net: Net) -> None:
