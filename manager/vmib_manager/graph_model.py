@@ -27,7 +27,7 @@ class NodeState(Enum):
 
 _WORDS = {
     NodeState.IN_SYNC: "in sync",
-    NodeState.SILENT: "no answer",
+    NodeState.SILENT: "unreachable",
     NodeState.DIFFERENT: "not as described",
 }
 

@@ -20,7 +20,7 @@ MOST_ROWS = 12
 """Rows of a host that are told one by one, when they change at the same time."""
 
 _OVER = {
-    Trouble.NO_ANSWER: "answers again",
+    Trouble.UNREACHABLE: "answers again",
     Trouble.AGENT: "normal again",
     Trouble.MISSING: "is there",
     Trouble.STOPPED: "runs",

@@ -26,7 +26,7 @@ from .transaction import TxnView
 class Trouble(Enum):
     """What kind of thing is wrong."""
 
-    NO_ANSWER = "no answer"
+    UNREACHABLE = "unreachable"
     AGENT = "agent"
     MISSING = "missing"
     STOPPED = "not running"
@@ -39,7 +39,7 @@ class Trouble(Enum):
 
 
 _SEVERITIES = {
-    Trouble.NO_ANSWER: Severity.ERROR,
+    Trouble.UNREACHABLE: Severity.ERROR,
     Trouble.AGENT: Severity.ERROR,
     Trouble.MISSING: Severity.ERROR,
     Trouble.FAILED: Severity.ERROR,
@@ -221,7 +221,7 @@ def problems(name: str, host: HostView) -> Iterator[Problem]:
     """What is wrong with a host."""
     status = host.status
     if status.scalars is None:
-        yield Problem(Trouble.NO_ANSWER, name, "", status.error)
+        yield Problem(Trouble.UNREACHABLE, name, "", status.error)
         return
     if status.scalars.mode is not rows.HostAgentMode.normal:
         yield Problem(Trouble.AGENT, name, "agent", f"its mode is {status.scalars.mode.name}")

@@ -168,7 +168,7 @@ def _ordered(view: NetworkView, flows: Sequence[Flow]) -> list[Flow]:
 def state_of(view: NetworkView, flow: Flow) -> tuple[str, str]:
     """How something that is shaped is, in words and as a style."""
     if not view.hosts[flow.host].answers:
-        return "no answer", "bad"
+        return "unreachable", "bad"
     if not flow.as_described:
         return "not as described", "warn"
     if flow.sync is None:
@@ -242,7 +242,7 @@ def _host_lines(view: NetworkView, width: int, paint: Paint) -> Iterator[str]:
     for name, host in view.hosts.items():
         scalars = host.status.scalars
         if scalars is None:
-            lines.append((Cell(name, "strong"), Cell("no answer", "bad"), *[Cell("")] * 3))
+            lines.append((Cell(name, "strong"), Cell("unreachable", "bad"), *[Cell("")] * 3))
             continue
         normal = scalars.mode is rows.HostAgentMode.normal
         machines = f"{host.status.machines} machine{'s' * (host.status.machines != 1)}"

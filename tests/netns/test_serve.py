@@ -167,7 +167,7 @@ def test_a_host_that_does_not_answer_is_told_apart_and_comes_back(net: Net, serv
         assert eventually(lambda: not served.now()["hosts"]["h2"]["reachable"])
         document = served.now()
         assert document["hosts"]["h1"]["reachable"]
-        assert [each["trouble"] for each in document["problems"]] == ["no answer"]
+        assert [each["trouble"] for each in document["problems"]] == ["unreachable"]
         assert served.flow("shape carol:0 receives")["counters"] is None
         net.snmp("snmpset", "h1", "vmibShapeRate.1.1.toVm", "u", "4000")
         assert eventually(
@@ -395,8 +395,8 @@ def test_hosts_that_are_lost_and_a_server_that_ends_are_told(
     net: Net, served: Served, page: Browser
 ) -> None:
     with net.silent("h2"):
-        shows(page, "#problems", "no answer", "h2")
-        shows(page, "#interfaces", "carol:0", "no answer")
+        shows(page, "#problems", "unreachable", "h2")
+        shows(page, "#interfaces", "carol:0", "unreachable")
         assert "?" in page.run("return document.querySelector('#picture').shadowRoot.textContent")
     shows(page, "#summary", "as described, and in sync")
     served.end()
@@ -439,7 +439,7 @@ def test_the_page_can_be_read_by_everybody(
     drift(net)
     assert net.vmib("apply", "real.xml", "20Mbit.xml", "--no-confirm").status == 0
     with net.silent("h2"):
-        shows(page, "#problems", "no answer", "transaction", "not as described")
+        shows(page, "#problems", "unreachable", "transaction", "not as described")
         time.sleep(3)  # until what has changed is no longer marked: colours are judged
         assert violations() == []
         page.picture(tmp_path / f"{scheme}-{size[0]}.png", whole=True)

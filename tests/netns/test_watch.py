@@ -135,12 +135,12 @@ def test_a_host_that_is_lost_is_told_and_so_is_its_return(net: Net) -> None:
     with watching(net) as lines:
         lines.wait("2 of 2 hosts answer")
         with net.silent("h2"):
-            lines.wait(r"h2  no answer: agent [\d.]+:1161: no answer to 5 requests in 1 s")
+            lines.wait(r"h2  unreachable: agent [\d.]+:1161: no answer to 5 requests in 1 s")
             net.snmp("snmpset", "h1", "vmibShapeRate.1.1.toVm", "u", "7000")
             lines.wait(r"h1  shape alice:0 receives  rate 10Mbit → 7Mbit", seconds=2)
         lines.wait(r"h2  answers again$")
         os.kill(net.pid("h2"), signal.SIGKILL)
-        lines.wait(r"h2  no answer")
+        lines.wait(r"h2  unreachable")
         assert net.vmib("lab", "up", "real.xml", "--name", NAME).status == 0
         lines.wait(r"h2  answers again$")
         assert lines.end(signal.SIGTERM) == (130, "vmib: interrupted\n")

@@ -60,7 +60,7 @@ def test_at_first_it_is_told_how_all_is() -> None:
             "begins",
             "host2",
             "",
-            "no answer: agent 127.0.0.2:161: no answer to 5 requests in 5 s",
+            "unreachable: agent 127.0.0.2:161: no answer to 5 requests in 5 s",
         ),
     ]
 
@@ -113,7 +113,7 @@ def test_drift_and_its_end_are_told() -> None:
 
 def test_a_host_that_is_lost_takes_its_other_problems_with_it() -> None:
     (line,) = between({"host1": DRIFTED}, {"host1": silent(DRIFTED)})
-    assert line.startswith("begins host1  no answer: ")
+    assert line.startswith("begins host1  unreachable: ")
     assert between({"host1": silent(DRIFTED)}, {"host1": DRIFTED}) == [
         "ends host1  answers again",
         "begins host1 shape b:0 receives drifted: rate 20Mbit, reads back 3Mbit: changed",

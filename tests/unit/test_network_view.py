@@ -152,7 +152,7 @@ def test_notes_alone_are_not_bad() -> None:
 
 def test_a_host_that_does_not_answer_keeps_its_rows_without_values() -> None:
     view = view_of(host2=silent(WELL["host2"]))
-    assert troubles(view) == [(Trouble.NO_ANSWER, "host2", "")]
+    assert troubles(view) == [(Trouble.UNREACHABLE, "host2", "")]
     assert view.worst is Severity.ERROR
     assert len(view.hosts["host2"].flows) == len(WELL["host2"].flows)
     document = network(view, 2.0)

@@ -64,7 +64,7 @@ def test_links_and_interfaces_are_there_with_their_values() -> None:
     assert re.search(r"!  b:0 receives +5Mbit \(described: 20Mbit\) +3Mbit ", shape)
     assert shape.endswith("not as described")
     (lost,) = lines_with(lines, "c:0 → a 10.1.0.1")
-    assert re.search(r" \? .*no answer$", lost)
+    assert re.search(r" \? .*unreachable$", lost)
 
 
 def test_what_is_wrong_comes_first_the_worst_before_the_rest() -> None:
@@ -72,7 +72,7 @@ def test_what_is_wrong_comes_first_the_worst_before_the_rest() -> None:
     assert lines[1] == "× 1 error, 2 warnings"  # noqa: RUF001
     assert lines[3] == "Needs attention"
     assert lines[4].startswith("×  host2")  # noqa: RUF001
-    assert "no answer" in lines[4]
+    assert "unreachable" in lines[4]
     assert "drifted: rate 5Mbit, reads back 3Mbit: changed" in "\n".join(lines[5:7])
     assert "apply would change rate 5Mbit → 20Mbit" in "\n".join(lines[5:7])
 

@@ -118,7 +118,7 @@ function flash(cell, text) {
 const flowKey = (flow) => `${flow.host} ${flow.table} ${flow.index}`;
 
 function stateOf(flow) {
-  if (!flow.answers) return ["no answer", "bad"];
+  if (!flow.answers) return ["unreachable", "bad"];
   if (!flow.as_described) return ["not as described", "warn"];
   return SYNC[flow.sync] || ["", ""];
 }
@@ -319,8 +319,8 @@ function showHost(tr, [name, host]) {
   fill(first, name);
   if (!host.reachable) {
     for (const cell of [hypervisor, machines, generation, by, transaction]) fill(cell, "");
-    fill(state, "no answer", host.error, "state bad");
-    flash(state, "no answer");
+    fill(state, "unreachable", host.error, "state bad");
+    flash(state, "unreachable");
     return;
   }
   fill(hypervisor, `${host.hypervisor} ${host.hypervisor_status}`, `agent ${host.version}`);
