@@ -29,10 +29,12 @@ PACKAGES = (
 # What the machine loads is in these directories of its kernel's package, with all it depends on.
 MODULES = (
     "crypto",
+    "drivers/acpi/nfit",
     "drivers/block/virtio_blk.ko",
     "drivers/net/ifb.ko",
     "drivers/net/veth.ko",
     "drivers/net/vxlan",
+    "drivers/nvdimm",
     "drivers/virtio",
     "fs/ext4",
     "fs/jbd2",
@@ -47,9 +49,9 @@ B=/bin/busybox
 $B mount -t proc proc /proc
 $B mount -t devtmpfs dev /dev
 for module in /m/*; do $B insmod $module; done
-until [ -e /dev/vdc ]; do $B sleep 0.1; done
-$B mount -t ext4 /dev/vda /new
-$B mount -t ext4 /dev/vdb /new/mnt
+until [ -e /dev/pmem0 ] && [ -e /dev/pmem1 ]; do $B sleep 0.1; done
+$B mount -t ext4 $($B findfs LABEL=root) /new
+$B mount -t ext4 $($B findfs LABEL=tree) /new/mnt
 $B mount --move /dev /new/dev
 $B umount /proc
 exec $B switch_root /new /usr/bin/python3 -u /mnt/tests/lab/debian_init.py
@@ -82,6 +84,11 @@ def image() -> DebianImage:
     return DebianImage(cache.kept("debian", recipe, lambda directory: _build(directory, wanted)))
 
 
+def label(disk: Path, name: str) -> None:
+    """Name a disk's file system: memory modules appear in any order."""
+    debian.run("/sbin/e2label", disk, name)
+
+
 def _build(directory: Path, wanted: list[str]) -> None:
     boot, root = directory / "boot", directory / "root"
     debian.unpack([debian.kernel_package("amd64")], boot)
@@ -90,8 +97,9 @@ def _build(directory: Path, wanted: list[str]) -> None:
     debian.root(PACKAGES, root)
     debian.add_modules(boot, root, MODULES)
     python_packages.install(wanted, root)
-    needed = debian.module_files(root, ["virtio_pci", "virtio_blk", "ext4"])
+    needed = debian.module_files(root, ["virtio_pci", "virtio_blk", "nfit", "nd_pmem", "ext4"])
     debian.initramfs(INIT, needed, directory / "initrd.gz")
     debian.ext4(root, directory / "root.img", 1000)
+    label(directory / "root.img", "root")
     for made in (boot, root):
         shutil.rmtree(made)

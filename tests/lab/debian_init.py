@@ -56,6 +56,6 @@ if __name__ == "__main__":
         main()
     except Exception:
         traceback.print_exc()
-    run("tar", "-C", str(RESULTS), "-cf", "/dev/vdc", ".", check=False)
+    run("tar", "-C", str(RESULTS), "-cf", "/dev/vda", ".", check=False)
     run("sync")
     run("busybox", "poweroff", "-f")

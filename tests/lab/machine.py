@@ -23,7 +23,9 @@ class Machine:
     """What QEMU boots, and with what.
 
     `initrd` is in QEMU's words: for a multiboot kernel a list of modules with their arguments.
-    Nothing of what the machine writes on `disks` stays.
+    Nothing of what the machine writes on `disks` stays. With `disks_are_memory` they are memory
+    modules (/dev/pmem0 and on) of a size in whole MiB, two at least, that are read without waiting:
+    what waits for a disk in virtual time waits for anything up to its next timer.
     """
 
     kernel: Path
@@ -33,20 +35,37 @@ class Machine:
     megabytes: int
     virtual_time: bool = True
     networks: tuple[str, ...] = ()
+    disks_are_memory: bool = False
 
     def command(self, results: Path) -> list[str]:
         """The command line of QEMU; `results` is one more disk, on which it writes what stays."""
         clock = ["-icount", "shift=0,sleep=off"] if self.virtual_time else []
         command = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", CPU, "-smp", "1", *clock]
-        command += ["-m", str(self.megabytes), "-nodefaults", "-display", "none", "-no-reboot"]
+        command += ["-nodefaults", "-display", "none", "-no-reboot"]
         command += ["-serial", "stdio", "-kernel", str(self.kernel)]
         command += ["-append", self.arguments, "-initrd", self.initrd]
-        for disk in self.disks:
-            command += ["-drive", f"file={disk},format=raw,if=virtio,cache=unsafe,snapshot=on"]
+        command += self._memory_disks() if self.disks_are_memory else self._disks()
         command += ["-drive", f"file={results},format=raw,if=virtio,cache=unsafe"]
         for number, network in enumerate(self.networks):
             command += ["-netdev", f"{network},id=n{number}"]
             command += ["-device", f"virtio-net-pci,netdev=n{number}"]
+        return command
+
+    def _disks(self) -> list[str]:
+        command = ["-m", str(self.megabytes)]
+        for disk in self.disks:
+            command += ["-drive", f"file={disk},format=raw,if=virtio,cache=unsafe,snapshot=on"]
+        return command
+
+    def _memory_disks(self) -> list[str]:
+        sizes = [disk.stat().st_size for disk in self.disks]
+        most = self.megabytes + sum(size >> 20 for size in sizes)
+        command = ["-machine", "pc,nvdimm=on"]
+        command += ["-m", f"{self.megabytes},slots={len(sizes)},maxmem={most}M"]
+        for number, (disk, size) in enumerate(zip(self.disks, sizes, strict=True)):
+            memory = f"id=m{number},mem-path={disk},size={size},share=off"
+            command += ["-object", f"memory-backend-file,{memory}"]
+            command += ["-device", f"nvdimm,memdev=m{number}"]
         return command
 
 
