@@ -91,7 +91,7 @@ def lay_machines(lab: str, host: HostSpec, made: Made) -> None:
                     for vif in missing:
                         _remove_stale(beyond, ends.get(vif.guest_device))
             bridges = [links[lab_spec.bridge(host, vif)]["index"] for vif in spec.vifs]
-            _vifs(wires, machine, bridges, links, made)
+            _vifs(wires, name, machine, bridges, links, made)
 
 
 def _namespace(name: str, sysctls: dict[str, str], bridges: Iterable[str], made: Made) -> bool:
@@ -171,25 +171,27 @@ def _remove_stale(wires: IPRoute, link: Any | None) -> None:
 
 
 def _vifs(
-    wires: IPRoute, machine: Machine, bridges: Iterable[int], links: Links, made: Made
+    wires: IPRoute, host: str, machine: Machine, bridges: Iterable[int], links: Links, made: Made
 ) -> None:
-    """The interfaces of a machine; `links` are those of its host, where `wires` are.
+    """The interfaces of a machine; `links` are those of its host, a namespace, where `wires` are.
 
-    A host end is plugged in after the machine's end is up: one that is down and on no bridge was
-    left half done, others belong where they are.
+    They are made from within the machine: kernels before 6.14 refuse a name for another namespace
+    that is taken in the one from which it is made, such as a host's own eth0. A host end is plugged
+    in after the machine's end is up: one that is down and on no bridge was left half done, others
+    belong where they are.
     """
-    with _descriptor(Path(machine.namespace).name) as inside:
+    inside = Path(machine.namespace).name
+    with _descriptor(host) as here, _netlink(inside) as beyond:
         for vif, bridge in zip(machine.vifs, bridges, strict=True):
             end = links.get(vif.host_device)
             if end is None:
-                wires.link(
+                beyond.link(
                     "add",
                     ifname=vif.guest_device,
                     kind="veth",
                     address=vif.mac,
-                    net_ns_fd=inside,
                     state="up",
-                    peer={"ifname": vif.host_device},
+                    peer={"ifname": vif.host_device, "net_ns_fd": here},
                 )
                 made(f"interface {vif.host_device} of {machine.name}")
                 end = _link(wires, vif.host_device)
