@@ -175,7 +175,7 @@ def _vifs(
 ) -> None:
     """The interfaces of a machine; `links` are those of its host, a namespace, where `wires` are.
 
-    They are made from within the machine: kernels before 6.14 refuse a name for another namespace
+    They are made from within the machine: older kernels (6.1) refuse a name for another namespace
     that is taken in the one from which it is made, such as a host's own eth0. A host end is plugged
     in after the machine's end is up: one that is down and on no bridge was left half done, others
     belong where they are.
