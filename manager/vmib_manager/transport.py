@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import math
 import secrets
 import socket
 from collections.abc import Callable, Iterator
@@ -39,6 +40,8 @@ REPLY_COST = 4096
 
 _READS_AT_ONCE = 64
 _BUFFER_FULL = (errno.EAGAIN, errno.ENOBUFS)
+_TICK = 0.02
+"""Seconds between two looks at what has not been answered."""
 _RETRY_FULL = 0.001
 
 
@@ -58,9 +61,9 @@ class Exchange:
     __slots__ = (
         "_datagram",
         "_pauses",
-        "_timer",
         "accept",
         "accept_sealed",
+        "due",
         "endpoint",
         "future",
         "name",
@@ -84,26 +87,24 @@ class Exchange:
         self.future: asyncio.Future[object] = endpoint.loop.create_future()
         self._datagram = datagram
         self._pauses: Iterator[float] = iter(())
-        self._timer: asyncio.TimerHandle | None = None
+        self.due = math.inf
 
     async def run(self, timeout: float, attempts: int) -> object:
         """Transmit until there is a result; raises NoReply, or what `accept` raised."""
         self._pauses = pauses(timeout, attempts)
-        self._transmit()
-        try:
-            return await self.future
-        finally:
-            if self._timer is not None:
-                self._timer.cancel()
+        self.transmit()
+        return await self.future
 
-    def _transmit(self) -> None:
+    def transmit(self) -> None:
+        """Send, and be `due` again when the answer has not come by then."""
         pause = next(self._pauses, None)
         if pause is None:
+            self.due = math.inf
             if not self.future.done():
                 self.future.set_exception(NoReply())
             return
         self._send()
-        self._timer = self.endpoint.loop.call_later(pause, self._transmit)
+        self.due = self.endpoint.loop.time() + pause
 
     def _send(self) -> None:
         if self.future.done():
@@ -150,11 +151,14 @@ class Endpoint:
         self._slots = asyncio.Semaphore(max(1, min(max_in_flight, granted // REPLY_COST)))
         self._pending: dict[int, Exchange] = {}
         self._last_id = secrets.randbelow(MAX_INT)
+        self._timer: asyncio.TimerHandle | None = None
         self.loop.add_reader(self.socket, self._readable)
 
     def close(self) -> None:
         """Close the socket; whoever still waits gets CancelledError."""
         self.loop.remove_reader(self.socket)
+        if self._timer is not None:
+            self._timer.cancel()
         self.socket.close()
         for exchange in self._pending.values():
             exchange.future.cancel()
@@ -185,10 +189,19 @@ class Endpoint:
             number = self.next_id()
             exchange = Exchange(self, name, peer, build(number), accept, accept_sealed)
             self._pending[number] = exchange
+            if self._timer is None:
+                self._timer = self.loop.call_later(_TICK, self._look)
             try:
                 return await exchange.run(timeout, attempts)
             finally:
                 del self._pending[number]
+
+    def _look(self) -> None:
+        """Send again what is due. One timer for all costs less than one for each."""
+        now = self.loop.time()
+        for exchange in [found for found in self._pending.values() if found.due <= now]:
+            exchange.transmit()
+        self._timer = self.loop.call_later(_TICK, self._look) if self._pending else None
 
     def _readable(self) -> None:
         for _ in range(_READS_AT_ONCE):
