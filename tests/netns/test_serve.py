@@ -405,6 +405,35 @@ def test_hosts_that_are_lost_and_a_server_that_ends_are_told(
         page.wait("return document.querySelector('#summary').className == 'state good'", seconds=20)
 
 
+def connections(port: int) -> int:
+    """The connections that are open to a port (proc_net_tcp.txt of Linux: state 01)."""
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    found = [line.split() for line in lines]
+    return sum(line[1].endswith(f":{port:04X}") and line[3] == "01" for line in found)
+
+
+@needs_chromium
+def test_a_page_that_nobody_sees_holds_no_connection_and_still_learns(
+    net: Net, served: Served, page: Browser
+) -> None:
+    def hide(hidden: str) -> None:
+        page.run(
+            f"""Object.defineProperty(document, 'hidden', {{value: {hidden}, configurable: true}});
+            document.dispatchEvent(new Event('visibilitychange'))"""
+        )
+
+    assert eventually(lambda: connections(served.port) == 1)
+    net.snmp("snmpset", "h1", "vmibShapeRate.1.1.toVm", "u", "4000")
+    shows(page, "#summary", "1 warning")
+    hide("true")
+    assert eventually(lambda: connections(served.port) == 0)
+    net.as_described()
+    assert eventually(lambda: served.now()["worst"] is None)
+    page.wait("return !document.title.includes('warning')", seconds=15)
+    hide("false")
+    assert eventually(lambda: connections(served.port) == 1)
+
+
 @needs_chromium
 def test_the_page_asks_nobody_else(page: Browser, served: Served) -> None:
     asked = page.run("return performance.getEntriesByType('resource').map((each) => each.name)")

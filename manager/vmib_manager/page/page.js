@@ -4,6 +4,7 @@
 const $ = (id) => document.getElementById(id);
 const POINTS = 90; // of a trend
 const FIRST_PROBLEMS = 8;
+const HIDDEN = 10000; // milliseconds between two looks of a page that nobody sees
 const SIGNS = { error: "bad", warning: "warn", note: "quiet" };
 const SYNC = {
   inSync: ["in sync", "good"],
@@ -17,6 +18,8 @@ const SVG = "http://www.w3.org/2000/svg";
 let network = null;
 let heard = 0;
 let picture = "";
+let events = null;
+let looking = 0;
 const readings = new Map();
 const trends = new Map();
 const seen = new Set();
@@ -407,12 +410,38 @@ function show(text) {
 }
 
 function listen() {
-  const events = new EventSource("api/events");
+  if (events || document.hidden) return;
+  events = new EventSource("api/events");
   events.addEventListener("network", (event) => show(event.data));
   events.addEventListener("error", () => {
     lost();
-    if (events.readyState === EventSource.CLOSED) setTimeout(listen, 2000);
+    if (!events || events.readyState !== EventSource.CLOSED) return;
+    events = null;
+    setTimeout(listen, 2000);
   });
+}
+
+// Browsers hold few connections to one server: pages that nobody looks at hold none, and ask.
+
+async function look() {
+  try {
+    const answer = await fetch("api/network");
+    if (answer.ok) show(await answer.text());
+  } catch {
+    lost();
+  }
+}
+
+function seenOrNot() {
+  clearInterval(looking);
+  if (document.hidden) {
+    if (events) events.close();
+    events = null;
+    look();
+    looking = setInterval(look, HIDDEN);
+  } else {
+    recall().catch(() => {}).finally(listen); // without trends the page is as good
+  }
 }
 
 function lost() {
@@ -423,6 +452,7 @@ function lost() {
 $("filter").addEventListener("submit", (event) => event.preventDefault());
 $("filter").addEventListener("input", () => network && showFlows());
 setInterval(() => {
-  if (network && Date.now() - heard > 3000 * network.interval + 10000) lost();
+  if (network && Date.now() - heard > 3000 * network.interval + 2 * HIDDEN) lost();
 }, 1000);
-recall().catch(() => {}).finally(listen); // without trends the page is as good
+document.addEventListener("visibilitychange", seenOrNot);
+seenOrNot();
