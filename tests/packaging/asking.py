@@ -32,6 +32,12 @@ def equip(tree: Tree) -> None:
     (tree.plain / "var" / "lib" / "snmp" / "cert_indexes").mkdir(parents=True, exist_ok=True)
 
 
+def add_user(tree: Tree) -> None:
+    """Add the user, or add it again."""
+    arguments = (USER, "--role", "admin", "--passphrase-file", "-")
+    tree.run("vmib-agent", "user", "add", *arguments, text=PASSPHRASES)
+
+
 def put(tree: Tree, path: str, text: str, mode: int = 0o600) -> None:
     """Write a file of a tree."""
     file = tree.plain / path.lstrip("/")

@@ -15,7 +15,7 @@ from .debian_tree import Tree
 
 HERE = Path(__file__).resolve().parent
 _MEGABYTES = 900
-_SECONDS = 400.0
+_SECONDS = 600.0
 _INIT = """\
 #!/bin/busybox sh
 B=/bin/busybox
@@ -39,6 +39,11 @@ StandardOutput=journal+console
 StandardError=journal+console
 [Install]
 WantedBy=multi-user.target
+"""
+# Half a minute of hanging is long to wait for; a computer that is busy needs some time, too.
+_DROP_IN = """\
+[Service]
+WatchdogSec=10
 """
 _NOT_NEEDED = (
     "apt-daily.timer",
@@ -64,6 +69,8 @@ def run(tree: Tree, place: Path) -> Mapping[str, Any]:
     shutil.copy(HERE / "boot_scenario.py", tree.plain / "root")
     units = tree.plain / "etc" / "systemd" / "system"
     (units / "vmib-test.service").write_text(_UNIT)
+    asking.put(tree, "/etc/systemd/system/vmib-agent.service.d/test.conf", _DROP_IN, 0o644)
+    asking.add_user(tree)
     tree.run("systemctl", "enable", "-q", "vmib-test.service")
     tree.run("systemctl", "mask", "-q", *_NOT_NEEDED)
     debian.ext4(tree.plain, place / "root.img", _MEGABYTES)

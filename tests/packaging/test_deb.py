@@ -15,7 +15,7 @@ from vmib import machines
 from vmib.machines import Machine, MachineVif
 
 from . import asking, debian_tree, units
-from .asking import PASSPHRASES, put
+from .asking import add_user, put
 from .debian_tree import Tree
 
 pytestmark = pytest.mark.packaging
@@ -96,11 +96,6 @@ def logged(tree: Tree) -> str:
 def snmp(tree: Tree, tool: str, *arguments: str, check: bool = True) -> str:
     options = ("-OQUs", "-r", "1", "-t", "5")
     return tree.run(tool, *options, "127.0.0.1", *arguments, check=check).strip()
-
-
-def add_user(tree: Tree) -> None:
-    arguments = ("ann", "--role", "admin", "--passphrase-file", "-")
-    tree.run("vmib-agent", "user", "add", *arguments, text=PASSPHRASES)
 
 
 def stat(tree: Tree, path: str) -> str:

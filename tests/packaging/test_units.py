@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from vmib import __version__
+from vmib_agent import commands
 
 from . import units
 
@@ -49,6 +50,11 @@ def test_it_has_few_capabilities_and_the_drop_in_adds_one() -> None:
     few = ["CAP_NET_ADMIN CAP_NET_RAW CAP_NET_BIND_SERVICE"]
     assert units.values("AmbientCapabilities", units.UNIT) == few
     assert units.values("AmbientCapabilities", units.FOR_NAMESPACES) == ["CAP_SYS_ADMIN"]
+
+
+def test_what_a_start_again_cannot_mend_is_not_started_again() -> None:
+    (statuses,) = units.values("RestartPreventExitStatus", units.UNIT)
+    assert statuses.split() == ["2", str(commands.EXIT_CONFIGURATION)]
 
 
 def test_the_packages_have_the_version_of_this_release() -> None:
