@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .domains import Domain, parse_domain
@@ -192,11 +192,13 @@ class DomainWatch:
         try:
             state, _ = domain.state()
             found = parse_domain(domain.XMLDesc(0), state)
+            is_persistent = bool(domain.isPersistent())
+            autostart = bool(domain.autostart()) if is_persistent else False
         except self._library.libvirtError as error:
             if error.get_error_code() != self._library.VIR_ERR_NO_DOMAIN:
                 raise
             return None
-        return found
+        return replace(found, is_persistent=is_persistent, autostart=autostart)
 
     def _see(self, sight: Sight) -> None:
         with self._condition:

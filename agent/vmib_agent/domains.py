@@ -55,7 +55,7 @@ class Domain:
     agent: AgentChannel = AgentChannel.NONE
     kernel: str = ""
     command_line: str = ""
-    persistent: bool = True
+    is_persistent: bool = True
     autostart: bool | None = None
 
     @property
@@ -151,7 +151,9 @@ def guest_of(domain: Domain) -> Guest:
         uuid=domain.uuid,
         name=domain.name,
         presence=domain.presence,
-        vifs=tuple(GuestVif(vif.number, vif.mac, vif.device) for vif in domain.vifs),
+        vifs=tuple(GuestVif(vif.number, vif.mac, vif.device, vif.model) for vif in domain.vifs),
+        is_persistent=domain.is_persistent,
+        autostart=domain.autostart,
     )
 
 

@@ -29,6 +29,7 @@ class VifFacts:
     mtu: int
     up: bool
     running: bool
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,7 @@ def take(guests: Sequence[Guest], indexes: Indexes, devices: Mapping[str, Device
                 mtu=device.mtu if device else 0,
                 up=device.up if device else False,
                 running=guest.presence is Presence.RUNNING,
+                model=vif.model,
             )
     return Inventory(vms, vifs)
 

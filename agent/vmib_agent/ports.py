@@ -51,22 +51,30 @@ class GuestVif:
     """A guest's interface as the hypervisor reports it.
 
     `mac` is lower-case, colon-separated; `device` is the host end's name, or "" while it does
-    not exist; `number` counts the machine's interfaces from 0, in the hypervisor's order.
+    not exist; `number` counts the machine's interfaces from 0, in the hypervisor's order. `model`
+    is the emulated hardware's, "" if none is told.
     """
 
     number: int
     mac: str
     device: str
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """A machine as the hypervisor reports it; `uuid` is the usual lower-case text form."""
+    """A machine as the hypervisor reports it; `uuid` is the usual lower-case text form.
+
+    `is_persistent` tells whether its definition stays when it stops, `autostart` whether it starts
+    with the host, None where that is not known.
+    """
 
     uuid: str
     name: str
     presence: Presence
     vifs: tuple[GuestVif, ...]
+    is_persistent: bool = True
+    autostart: bool | None = None
 
 
 class Hypervisor(Protocol):

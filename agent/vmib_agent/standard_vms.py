@@ -29,6 +29,11 @@ _OPER = {
     Presence.RUNNING: OPER_STATES["running"],
     Presence.PAUSED: OPER_STATES["paused"],
 }
+_AUTO_START = {
+    None: AUTO_START["unknown"],
+    True: AUTO_START["enabled"],
+    False: AUTO_START["disabled"],
+}
 _TICKS = 2**32
 
 
@@ -82,8 +87,8 @@ class StandardVms:
             "os_type": "",
             "admin_state": _ADMIN[guest.presence],
             "oper_state": _OPER[guest.presence] if is_known else OPER_STATES["unknown"],
-            "auto_start": AUTO_START["unknown"],
-            "persistent": PERSISTENT["persistent"],  # a definition is a file, and stays
+            "auto_start": _AUTO_START[guest.autostart],
+            "persistent": PERSISTENT["persistent" if guest.is_persistent else "transient"],
         }
 
     def _network(self, key: Key) -> Mapping[str, Any] | None:
@@ -93,7 +98,7 @@ class StandardVms:
         return {
             "if_index": vif.if_index,
             "parent": self._host.parent_of(vif.device),
-            "model": "",
+            "model": vif.model,
             "phys_address": vif.mac,
         }
 

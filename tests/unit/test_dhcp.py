@@ -1,12 +1,7 @@
-"""What dnsmasq is told of guests: by the text, and by a real dnsmasq that reads it."""
+"""What dnsmasq is told of guests, and what becomes of it."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import time
-from collections.abc import Callable, Iterator
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any
@@ -122,84 +117,3 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "dhcp").write_text("")
     with pytest.raises(GuestRefused, match=r"dhcp.*Not a directory"):
         courier(tmp_path, Network()).bring(domain(), stack(FIRST))
-
-
-CLIENT = """#!/bin/sh
-[ "$1" != bound ] || echo "$ip $staticroutes"
-"""
-
-
-def run(*command: str | Path) -> str:
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
-    return done.stdout + done.stderr
-
-
-@pytest.fixture
-def lease(tmp_path: Path) -> Iterator[Callable[[], str]]:
-    """A real dnsmasq; called, the fixture tells what it gives to a client."""
-    if os.geteuid() != 0 or not shutil.which("dnsmasq") or not shutil.which("busybox"):
-        pytest.skip("needs root, dnsmasq and busybox (Debian: dnsmasq-base, busybox-static)")
-    for kind in ("hosts", "options"):
-        (tmp_path / "dhcp" / kind).mkdir(parents=True)
-    script = tmp_path / "client"
-    script.write_text(CLIENT)
-    script.chmod(0o755)
-    server, client = (f"vmtd-{os.getpid()}-{end}" for end in "sc")
-    inside = ("ip", "netns", "exec")
-    command = [*inside, server, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null"]
-    command += ["--port=0", "--log-facility=-", "--user=root", "--interface=va"]
-    command += ["--bind-interfaces", "--dhcp-range=192.0.2.0,static", "--pid-file"]
-    command += [f"--dhcp-leasefile={tmp_path / 'leases'}"]
-    command += [f"--dhcp-hostsdir={tmp_path}/dhcp/hosts", f"--dhcp-optsdir={tmp_path}/dhcp/options"]
-    process = None
-    try:
-        for name in (server, client):
-            run("ip", "netns", "add", name)
-        peer = ("peer", "name", "vb", "address", MACS[0], "netns", client)
-        run("ip", "-n", server, "link", "add", "va", "type", "veth", *peer)
-        run("ip", "-n", server, "addr", "add", "192.0.2.254/24", "dev", "va")
-        run("ip", "-n", server, "link", "set", "va", "up")
-        run("ip", "-n", client, "link", "set", "vb", "up")
-        with (tmp_path / "log").open("w") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log)
-        asks = (
-            "busybox",
-            "udhcpc",
-            "-n",
-            "-q",
-            "-f",
-            "-i",
-            "vb",
-            "-s",
-            script,
-            "-t",
-            "3",
-            "-T",
-            "1",
-        )
-        yield lambda: run(*inside, client, *asks, "-O", "staticroutes")
-        assert process.poll() is None, (tmp_path / "log").read_text()
-    finally:
-        if process is not None:
-            process.kill()
-            process.wait(10)
-        for name in (server, client):
-            run("ip", "netns", "del", name)
-
-
-@pytest.mark.netns
-def test_a_client_of_a_real_dnsmasq_gets_what_was_written_last(
-    tmp_path: Path, lease: Callable[[], str]
-) -> None:
-    def gets(words: str) -> None:
-        end = time.monotonic() + 20
-        while words not in (found := lease()):
-            assert time.monotonic() < end, found + (tmp_path / "log").read_text()
-
-    sent = courier(tmp_path, Network())
-    sent.bring(domain(), stack(FIRST, ROUTE))
-    gets("192.0.2.1 203.0.113.0/24 192.0.2.9\n")
-    sent.bring(domain(), stack(Address(0, ip_interface("192.0.2.7/24")), ON_LINK))
-    gets("192.0.2.7 10.0.0.0/8 0.0.0.0\n")
-    sent.bring(domain(), stack(Address(0, ip_interface("192.0.2.7/24"))))
-    gets("192.0.2.7 \n")

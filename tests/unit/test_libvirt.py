@@ -139,6 +139,16 @@ def test_the_machines_of_libvirt_are_known_with_uuid_and_mac_addresses(driven: D
     eventually(lambda: driven.driver.hypervisor.version == "0.0.2")
 
 
+def test_whether_a_machine_stays_and_starts_with_the_host_is_known(driven: Driven) -> None:
+    assert (driven.guests()["web"].is_persistent, driven.guests()["web"].autostart) == (True, False)
+    domain(driven, "web").setAutostart(1)
+    driven.driver._watch.look_again()
+    driven.until(lambda: driven.guests()["web"].autostart is True)
+    driven.libvirtd.connection.createXML(NEW, 0)
+    driven.until(lambda: "new" in driven.guests())
+    assert not driven.guests()["new"].is_persistent
+
+
 def test_a_machine_that_is_destroyed_and_started_again_is_followed(driven: Driven) -> None:
     domain(driven, "web").destroy()
     driven.until(lambda: driven.guests()["web"].presence is Presence.DEFINED)

@@ -46,6 +46,7 @@ class Known:
     rows: Rows
     hypervisor_status: OperStatus = OperStatus.up
     vms_changed: float = 12.345
+    hypervisor_version: str = "4.17.0"
 
     def parent_of(self, device: str) -> int:
         return {"vif1.0": 3}.get(device, 0)
@@ -110,6 +111,25 @@ def test_an_interface_without_a_host_end_has_no_parent(
         "model": "",
         "phys_address": "02:00:00:00:00:01",
     }
+
+
+@pytest.mark.parametrize(
+    ("is_persistent", "autostart", "persistent", "auto_start"),
+    [(True, None, 2, 1), (True, True, 2, 2), (True, False, 2, 3), (False, False, 3, 3)],
+)
+def test_whether_a_machine_stays_and_starts_by_itself_is_told(
+    is_persistent: bool, autostart: bool | None, persistent: int, auto_start: int
+) -> None:
+    guest = Guest(UUID, "web", Presence.RUNNING, (), is_persistent, autostart)
+    host = Known(Rows({}, Inventory({VmKey(3): guest}, {})))
+    row = StandardVms(host, "xen").tables["vmTable"]((3,))
+    assert row is not None
+    assert (row["persistent"], row["auto_start"]) == (persistent, auto_start)
+
+
+def test_the_hypervisor_is_told_with_its_version() -> None:
+    scalars = StandardVms(known(), "xen").scalars
+    assert (scalars["vmHvSoftware"](), scalars["vmHvVersion"]()) == ("xen", "4.17.0")
 
 
 def test_what_is_not_there_has_no_row() -> None:
