@@ -169,7 +169,7 @@ def state_of(view: NetworkView, flow: Flow) -> tuple[str, str]:
     """How something that is shaped is, in words and as a style."""
     if not view.hosts[flow.host].answers:
         return "unreachable", "bad"
-    if not flow.as_described:
+    if not (flow.as_described or _differs(flow)):
         return "not as described", "warn"
     if flow.sync is None:
         return "", ""

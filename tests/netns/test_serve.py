@@ -394,8 +394,12 @@ def test_the_page_shows_everything_and_updates_by_itself(
 def test_hosts_that_are_lost_and_a_server_that_ends_are_told(
     net: Net, served: Served, page: Browser
 ) -> None:
+    drift(net)
+    shows(page, "#interfaces", "5Mbit", "drifted", "missing: tc qdisc change")
+    net.as_described()
     with net.silent("h2"):
         shows(page, "#problems", "unreachable", "h2")
+        shows(page, "#history .text.bad", "unreachable: agent ")
         shows(page, "#interfaces", "carol:0", "unreachable")
         assert "?" in page.run("return document.querySelector('#picture').shadowRoot.textContent")
     shows(page, "#summary", "as described, and in sync")
@@ -440,6 +444,10 @@ def test_the_page_asks_nobody_else(page: Browser, served: Served) -> None:
     assert asked
     assert {url for url in asked if not url.startswith(f"{served.url}/")} == set()
     assert page.run("return [document.cookie, localStorage.length]") == ["", 0]
+    script = "const s = document.createElement('script'); s.textContent = 'window.told = 1';"
+    assert page.run(f"{script} document.body.append(s); return window.told") is None
+    (refused,) = page.log()
+    assert "violates the following Content Security Policy directive" in refused["message"]
 
 
 @needs_chromium

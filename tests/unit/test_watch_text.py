@@ -62,9 +62,15 @@ def test_links_and_interfaces_are_there_with_their_values() -> None:
     assert link.endswith("in sync")
     (shape,) = lines_with(lines, "(described: 20Mbit)")
     assert re.search(r"!  b:0 receives +5Mbit \(described: 20Mbit\) +3Mbit ", shape)
-    assert shape.endswith("not as described")
+    assert shape.endswith("drifted")
     (lost,) = lines_with(lines, "c:0 → a 10.1.0.1")
     assert re.search(r" \? .*unreachable$", lost)
+
+
+def test_a_row_that_somebody_set_is_told_from_one_that_drifted() -> None:
+    by_hand = view_of(host1=seen("host1", answers("host1", with_rate(B_RECEIVES, 5_000))))
+    (shape,) = lines_with(screen(by_hand, (), 120, 60), "(described: 20Mbit)")
+    assert shape.endswith("not as described")
 
 
 def test_what_is_wrong_comes_first_the_worst_before_the_rest() -> None:

@@ -122,7 +122,8 @@ const flowKey = (flow) => `${flow.host} ${flow.table} ${flow.index}`;
 
 function stateOf(flow) {
   if (!flow.answers) return ["unreachable", "bad"];
-  if (!flow.as_described) return ["not as described", "warn"];
+  const wrong = flow.sync === "drifted" || flow.sync === "failed";
+  if (!flow.as_described && !wrong) return ["not as described", "warn"];
   return SYNC[flow.sync] || ["", ""];
 }
 
@@ -353,7 +354,7 @@ function showHistory() {
     write(host, each.host);
     write(subject, each.subject);
     const style = each.severity ? SIGNS[each.severity] : each.what === "ends" ? "good" : "";
-    write(text, each.text, style);
+    write(text, each.text, `text ${style}`);
   });
 }
 
