@@ -28,16 +28,18 @@ one), and counts what does not come back or comes back with an error: nothing di
 CPU microseconds of the agent for one request, user and system time together, medians of {rounds}
 rounds. SNMPv3 is authPriv with SHA-256 and AES-128. "C / ours" above 1 means that vMIB's agent
 needs less than the one in C. A row of "live" reads vmibShapeOperTable, whose cells are read from
-the kernel twice a second; it is compared with reading configured cells in C.
+the kernel at most twice a second; it is compared with reading configured cells in C.
 """
 
 _SETS = """\
 A SET of vMIB's agent is authenticated, checked against the user's view and the MIB, remembered so
 that a retransmission is not carried out twice, written to the log, and decided by the same rules
-whether it changes a lock or a network; the agent in C stores a number, and costs a third or less
-of it. A SET that changes what is committed is besides planned against the whole host, which takes
-longer the more interfaces there are, and waits for the disk (two writes with fsync). Managers put
-dozens of rows into one SET, or stage them in a transaction and pay for that once.
+whether it changes a lock or a network; the agent in C stores a number. The lock, and numbers that
+are staged in a transaction, take a short way to that. A SET that changes what is committed is
+planned, for which only what differs is looked at, and waits for the disk: a line is appended to a
+journal, with one fsync, and from time to time the journal is folded into the state file. So it
+costs much the same however many interfaces and rows there are. Managers put dozens of rows into
+one SET, or stage them in a transaction and wait for the disk once.
 """
 
 _AGENTX = """\
