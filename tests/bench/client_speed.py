@@ -26,7 +26,7 @@ MANY: Mapping[int, int] = {1: 32, 64: 2, 200: 1}
 """Agents that one process stands for, and SETs under way at a time to each of them."""
 FEW: Mapping[int, int] = {1: 32, 4: 16}
 """The same for real agents."""
-COUNTS = {"vmib": 8000, "pysnmp": 1200, "ezsnmp": 1200, "snmpset": 60}
+COUNTS = {"vmib": 8000, "pysnmp": 800, "ezsnmp": 400, "snmpset": 40}
 ROUNDS = 3
 RESPONDER, IN_C, OURS = "a responder for all", "agents in C", "vMIB's agents"
 

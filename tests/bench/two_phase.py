@@ -41,7 +41,7 @@ def measured(directory: Path, python: Path | None) -> dict[str, Any]:
             VarBind(instance(table, "row_status", _ROUTE), Value.integer(RowStatus.createAndGo)),
         ]
         found = {"vMIB": _outcome(peer, varbinds, (rate, route))}
-    if python is not None:
+    if python is not None and _has_pyagentx3(python):
         found["pyagentx3"] = _of_pyagentx3(directory / "pyagentx3", python)
     return found
 
@@ -77,10 +77,13 @@ def _outcome(peer: Peer, varbinds: list[VarBind], asked: tuple[Oid, Oid]) -> dic
     }
 
 
-def python_with_pyagentx3(python: Path | None) -> Path | None:
-    """That Python, once it has pyagentx3, or None."""
-    if python is None:
-        return None
-    command = [str(python), "-m", "pip", "install", "--quiet", "pyagentx3"]
-    done = subprocess.run(command, capture_output=True, check=False)
-    return python if done.returncode == 0 else None
+def install(python: Path | None) -> None:
+    """Give a Python pyagentx3, if it is to be had."""
+    if python is not None:
+        command = [str(python), "-m", "pip", "install", "--quiet", "pyagentx3"]
+        subprocess.run(command, capture_output=True, check=False)
+
+
+def _has_pyagentx3(python: Path) -> bool:
+    done = subprocess.run([str(python), "-c", "import pyagentx3"], capture_output=True)
+    return done.returncode == 0
