@@ -88,6 +88,11 @@ class Couriers:
         self._tasks: dict[str, _Task] = {}
         self._deliveries: dict[str, Delivery] = {}
 
+    @property
+    def takes_entering(self) -> bool:
+        """No: guests are machines with kernels of their own."""
+        return False
+
     def read(self, guest: Guest) -> Stack | None:
         """None: guests are not read while the agent waits."""
 

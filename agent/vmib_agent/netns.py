@@ -156,6 +156,11 @@ class NamespaceGuests:
     def __init__(self, hypervisor: NetnsHypervisor) -> None:
         self._hypervisor = hypervisor
 
+    @property
+    def takes_entering(self) -> bool:
+        """Yes."""
+        return True
+
     def read(self, guest: Guest) -> Stack | None:
         """What the machine has now; None while its namespace does not exist."""
         machine = self._hypervisor.machine(guest.uuid)

@@ -65,6 +65,10 @@ class GuestNetwork(Protocol):
     is never read: it is told by `wish`, and `deliveries` say how far it has got.
     """
 
+    @property
+    def takes_entering(self) -> bool:
+        """Whether guests are reached in their namespaces, which takes CAP_SYS_ADMIN."""
+
     def read(self, guest: Guest) -> Stack | None:
         """What the guest has now, or None while it cannot be asked."""
 
@@ -101,9 +105,12 @@ class HostNetwork:
         """Names of vmibHostCapabilities bits, found by trying in a namespace made for it.
 
         Where none may be made (that takes CAP_SYS_ADMIN), guests' namespaces cannot be entered
-        either, and the rest is found with devices made for it."""
+        either, and the rest is found with devices made for it.
+        """
         found = in_new_namespace(_try_everything)
-        return found if found is not None else _try_on_own_devices()
+        if found is not None:
+            return found
+        return _try_on_own_devices() - ({"addresses"} if self._guests.takes_entering else set())
 
     def read(self, guests: Iterable[Guest]) -> State:
         """The host's network, and that of those of the guests which can be asked."""
@@ -311,6 +318,8 @@ def _speed_kbps(asked: socket.socket, name: str) -> int:
 
 _TRIAL_BRIDGE = "vmib-trial"
 _TRIAL_VLAN = Vlan("vmib-trial.1", _TRIAL_BRIDGE, 1)
+_TRIAL_ADDRESS = ip_interface("192.0.2.1/25")
+_TRIAL_ADDRESS6 = ip_interface("2001:db8::1/64")
 
 
 def _try_everything() -> frozenset[str]:
@@ -321,9 +330,9 @@ def _try_everything() -> frozenset[str]:
             kernel,
             ("switches", AddBridge(_TRIAL_BRIDGE, 1500)),
             ("vlans", AddVlan(_TRIAL_VLAN)),
-            ("addresses", AddAddress(HOST, Address(LOOPBACK, ip_interface("192.0.2.1/25")))),
+            ("addresses", AddAddress(HOST, Address(LOOPBACK, _TRIAL_ADDRESS))),
             ("routes", PutRoute(HOST, route)),
-            ("ipv6", AddAddress(HOST, Address(LOOPBACK, ip_interface("2001:db8::1/64")))),
+            ("ipv6", AddAddress(HOST, Address(LOOPBACK, _TRIAL_ADDRESS6))),
         )
 
 
@@ -333,12 +342,15 @@ def _try_on_own_devices() -> frozenset[str]:
     Routes are not tried where others have theirs: who may make a bridge may make a route.
     """
     with Rtnetlink() as kernel:
-        address = Address(_TRIAL_BRIDGE, ip_interface("2001:db8::1/64"))
         bridges = _try(kernel, ("switches", AddBridge(_TRIAL_BRIDGE, 1500)))
         if not bridges:
             return bridges
         try:
-            trials = ("vlans", AddVlan(_TRIAL_VLAN)), ("ipv6", AddAddress(HOST, address))
+            trials = (
+                ("vlans", AddVlan(_TRIAL_VLAN)),
+                ("addresses", AddAddress(HOST, Address(_TRIAL_BRIDGE, _TRIAL_ADDRESS))),
+                ("ipv6", AddAddress(HOST, Address(_TRIAL_BRIDGE, _TRIAL_ADDRESS6))),
+            )
             return bridges | _try(kernel, *trials) | {"routes"}
         finally:
             carry_out(kernel, [DeleteLink(_TRIAL_BRIDGE)], _index_in(kernel))
