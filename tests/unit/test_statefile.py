@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -21,6 +22,8 @@ from vmib.rows import (
     InetAddressType,
     Link,
     LinkKey,
+    Probe,
+    ProbeKey,
     Shape,
     ShapeKey,
     StorageType,
@@ -29,7 +32,9 @@ from vmib.rows import (
     Vif,
     VifKey,
 )
+from vmib_agent import journal
 from vmib_agent.state import Indexes, State, Transaction, TxnError
+from vmib_agent.statecodec import to_json
 from vmib_agent.statefile import SHORT, StateFile, StateUnreadable, decode, encode
 
 SHAPE = ShapeKey(3, 1, Direction.toVm)
@@ -165,6 +170,18 @@ def test_a_damaged_file_is_refused_and_never_guessed(data: st.DataObject) -> Non
         assert decode(damaged) == FULL
     except (ValueError, KeyError, TypeError, AttributeError):
         return
+
+
+def test_a_row_of_before_a_column_was_there_has_its_default() -> None:
+    key = ProbeKey(3, 1, InetAddressType.ipv4, IPv4Address("10.0.0.1"))
+    rows = {"vmibProbeTable": {key: Probe(interval=7, lifetime=9)}}
+    document = json.loads(encode(replace(FULL, intent=rows)))
+    ((_, fields),) = document["state"]["intent"]["vmibProbeTable"]
+    assert fields.pop("lifetime") == 9
+    document["sha256"] = journal.checksum(to_json(document["state"]))
+    assert decode(json.dumps(document).encode()).intent == {
+        "vmibProbeTable": {key: Probe(interval=7)}
+    }
 
 
 def test_a_cut_file_is_refused_with_the_way_out(tmp_path: Path) -> None:
