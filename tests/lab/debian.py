@@ -5,8 +5,10 @@ Everything comes by apt from where this computer gets its own packages, of its o
 
 from __future__ import annotations
 
+import lzma
 import re
 import shutil
+import struct
 import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -41,11 +43,26 @@ def kernel_package(flavour: str) -> str:
     return found[1]
 
 
+def uncompressed(kernel: Path) -> bytes:
+    """A kernel as the ELF file that is packed, by xz, in a bzImage.
+
+    An emulated processor takes long to unpack it. The offsets are those of the boot protocol
+    (Documentation/arch/x86/boot.rst of Linux), 2.08 or later.
+    """
+    image = kernel.read_bytes()
+    setup = (image[0x1F1] or 4) + 1
+    offset, length = struct.unpack_from("<II", image, 0x248)
+    start = setup * 512 + offset
+    return lzma.LZMADecompressor().decompress(image[start : start + length])
+
+
 def root(packages: Sequence[str], target: Path) -> None:
     """A root file system with packages and what they depend on."""
     include = f"--include={','.join(packages)}"
+    unwanted = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "locale", "man")]
     # The default mode would need user namespaces, which some kernels keep for themselves.
-    run("mmdebstrap", "--quiet", "--mode=root", "--variant=apt", include, RELEASE, target)
+    how = ("--quiet", "--mode=root", "--variant=apt", include, *unwanted)
+    run("mmdebstrap", *how, RELEASE, target)
 
 
 def add_modules(kernel: Path, target: Path, kept: Sequence[str]) -> None:

@@ -71,9 +71,12 @@ def eventually(
 class HostLab:
     """The host; guest `number` is called m1, m2 and so on."""
 
-    def __init__(self, hypervisor: Hypervisor, directory: Path, settings: str) -> None:
+    def __init__(
+        self, hypervisor: Hypervisor, directory: Path, settings: str, address: str = ADDRESS
+    ) -> None:
         self.hypervisor = hypervisor
         self.directory = directory
+        self.address = address
         self.guests: dict[int, Guest] = {}
         self.connection = hypervisor.connect()
         self._process: subprocess.Popen[bytes] | None = None
@@ -97,7 +100,7 @@ class HostLab:
     def configure(self, settings: str) -> None:
         """Write the agent's configuration, with settings of its [hypervisor]."""
         text = AGENT.format(
-            address=ADDRESS,
+            address=self.address,
             port=PORT,
             state=self.directory / "state",
             uri=self.hypervisor.uri,
@@ -158,13 +161,16 @@ class HostLab:
                 self.hypervisor.inside(*command), stdout=log, stderr=log, env=environment
             )
         eventually(self._answers, "the agent answers", 60)
-        eventually(lambda: self.value("vmibHostAgentMode.0") == "normal", "it has recovered", 60)
+        eventually(self._has_recovered, "it has recovered", 120)
 
     def _answers(self) -> bool:
         assert self._process is not None
         if self._process.poll() is not None:
             raise AssertionError((self.directory / "agent.log").read_text())
         return bool(self.inside("ss", "-Hlun", f"sport = :{PORT}"))
+
+    def _has_recovered(self) -> bool:
+        return self.snmp("snmpget", "-Ov", "vmibHostAgentMode.0", check=False).strip() == "normal"
 
     def end_agent(self, number: int = signal.SIGKILL) -> None:
         """End the agent by a signal."""
@@ -188,7 +194,7 @@ class HostLab:
             "PATH": os.environ["PATH"],
         }
         scoped = [f"VMIB-MIB::{word}" if word.startswith("vmib") else word for word in arguments]
-        command = [tool, "-OQsU", "-r", "1", "-t", "5", f"{ADDRESS}:{PORT}", *scoped]
+        command = [tool, "-OQsU", "-r", "1", "-t", "5", f"{self.address}:{PORT}", *scoped]
         return self.inside(*command, check=check, env=environment)
 
     def set(self, *triples: str, check: bool = True) -> str:

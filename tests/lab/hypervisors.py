@@ -239,7 +239,7 @@ class Xen:
         interfaces = "".join(map(self.interface_xml, vifs))
         return f"""
 <domain type='xen'>
-  <name>{name}</name><uuid>{uuid}</uuid><memory unit='MiB'>96</memory><vcpu>1</vcpu>
+  <name>{name}</name><uuid>{uuid}</uuid><memory unit='MiB'>128</memory><vcpu>1</vcpu>
   <os>
     <type arch='x86_64' machine='xenpv'>linux</type>
     <kernel>{self._image.kernel}</kernel><initrd>{self._image.initrd}</initrd>
@@ -392,6 +392,11 @@ def hypervisor(directory: Path) -> Iterator[Qemu | Xen]:
     finally:
         run(*made.inside("ip", "link", "del", BRIDGE), check=False)
         made.close()
+
+
+def is_dom0() -> bool:
+    """Whether this is Xen's control domain, so that the guests are Xen's."""
+    return os.environ.get("VMIB_LAB_HYPERVISOR", "qemu") == "xen"
 
 
 def missing() -> str | None:

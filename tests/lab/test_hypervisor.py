@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import libvirt
 import pytest
@@ -21,7 +20,6 @@ pytestmark = pytest.mark.lab
 
 APPEARANCE = 1.0
 """Seconds that may pass from the appearance of a device until it is shaped."""
-KEPT_LOGS = Path("/tmp/vmib-lab-logs")
 
 REAL = f"""<real xmlns="urn:vmib:1">
   <host id="h1" hypervisor="{{kind}}">
@@ -39,28 +37,6 @@ VIRTUAL = """<virtual xmlns="urn:vmib:1">
   <link a="m1" b="m2" rate="4Mbit"/>
 </virtual>
 """
-
-
-@pytest.fixture(scope="module")
-def lab(
-    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Iterator[HostLab]:
-    if reason := hypervisors.missing():
-        pytest.skip(reason)
-    failed = request.session.testsfailed
-    directory = tmp_path_factory.mktemp("hypervisor")
-    with hypervisors.hypervisor(directory) as hypervisor:
-        made = HostLab(hypervisor, directory, "start_up = true")
-        try:
-            made.define(1, words="vif0=10.31.1.1/24")
-            made.define(2, words="vif0=10.31.1.2/24")
-            made.boot(1, 2)
-            made.start_agent()
-            yield made
-        finally:
-            made.close()
-            if request.session.testsfailed > failed:
-                shutil.copytree(directory, KEPT_LOGS, dirs_exist_ok=True)
 
 
 def shape(lab: HostLab, number: int, rate: int, way: str = "toVm") -> None:

@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from . import debian
@@ -15,8 +16,8 @@ PARTS = ("agent", "manager", "mibs", "tests", "setup.cfg")
 JOB = "job.json"
 
 
-def disk(image: Path, job: object) -> None:
-    """Make the disk; `job` tells the machine what it is to do, in JSON."""
+def disk(image: Path, job: object, others: Iterable[Path] = ()) -> None:
+    """Make the disk; `job` tells the machine what it is to do, in JSON; `others` are more files."""
     listed = debian.run(
         "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *PARTS,
         directory=ROOT,
@@ -29,6 +30,8 @@ def disk(image: Path, job: object) -> None:
                 shutil.copy2(ROOT / name, target / name)
         shutil.copytree(ROOT / ".cache" / "mibs", target / ".cache" / "mibs")
         (target / JOB).write_text(json.dumps(job))
+        for other in others:
+            shutil.copy2(other, target)
         # An emulated processor compiles slowly.
         mode = ("--invalidation-mode", "unchecked-hash")
         debian.run(sys.executable, "-m", "compileall", "-q", *mode, target)
