@@ -1,0 +1,57 @@
+"""Hosts of Xen as QEMU boots them, and what their guests start with."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from . import debian, guest_image, tree
+from .machine import Machine
+from .xen_image import XenImage
+
+PYTHON = (3, 11)
+"""That of Debian's release: packages with compiled parts are the same in dom0 and here."""
+XEN_ARGUMENTS = (
+    "console=com1 com1=115200,8n1 loglvl=warning dom0_mem={}M "
+    # What costs an emulated processor time and serves nobody here.
+    "xpti=0 spec-ctrl=no bootscrub=0 cpuidle=0"
+)
+DOM0_ARGUMENTS = "console=hvc0 panic=-1 quiet mitigations=off"
+DOM0_MEGABYTES, MEGABYTES = 1536, 3072
+GUEST = "guest.gz"
+
+
+def machine(
+    image: XenImage, directory: Path, job: object, networks: tuple[str, ...] = ()
+) -> Machine:
+    """A host that does a job (see `tree`), with its disk of the tree in a directory.
+
+    It is in virtual time unless it has networks: two hosts do not share a clock.
+    """
+    guest, disk = directory / GUEST, directory / "tree.img"
+    debian.initramfs(guest_image.INIT, image.guest_modules, guest, image.guest_programs)
+    tree.disk(disk, job, [guest])
+    return Machine(
+        kernel=image.hypervisor,
+        arguments=XEN_ARGUMENTS.format(DOM0_MEGABYTES),
+        initrd=f"{image.kernel} {DOM0_ARGUMENTS},{image.initrd}",
+        disks=(image.root, disk),
+        megabytes=MEGABYTES,
+        virtual_time=not networks,
+        networks=networks,
+    )
+
+
+def missing() -> str | None:
+    """Why no host of Xen can be built and booted here, or None."""
+    if os.geteuid() != 0:
+        return "needs root: builds a Debian system"
+    programs = ("busybox", "cpio", "mke2fs", "mmdebstrap", "qemu-system-x86_64", "setpriv")
+    absent = [name for name in programs if shutil.which(name) is None]
+    if absent:
+        return f"needs {', '.join(absent)} (see packaging/setup.sh)"
+    if sys.version_info[:2] != PYTHON:
+        return f"needs Python {PYTHON[0]}.{PYTHON[1]}, that of Debian {debian.RELEASE}"
+    return None
