@@ -144,6 +144,22 @@ class HostLab:
         self.guests[number].domain.create()
         self.guests[number].listen()
 
+    def reboot(self, number: int) -> None:
+        """Have a guest reboot by itself, and wait until it takes commands again."""
+        guest = self.guests[number]
+        before = guest.domain.ID()
+        guest.tell("reboot -f")
+        if self.hypervisor.kind == "xen":  # to Xen it is another domain then
+            uuid = guest.domain.UUIDString()
+            eventually(
+                lambda: self.connection.lookupByUUIDString(uuid).ID() not in (-1, before),
+                "it runs again",
+                60,
+            )
+            guest.domain = self.connection.lookupByUUIDString(uuid)
+            guest.listen()
+        guest.is_ready()
+
     def reconnect(self) -> None:
         """Know libvirtd anew after it has been killed."""
         self.connection = self.hypervisor.connect()

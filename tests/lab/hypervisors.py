@@ -84,8 +84,8 @@ class Hypervisor(Protocol):
     def interface_xml(self, vif: Interface) -> str:
         """An interface for libvirt."""
 
-    def kill_libvirtd(self) -> None:
-        """End libvirtd as a crash does."""
+    def kill_libvirtd(self, number: int = signal.SIGKILL) -> None:
+        """End libvirtd as a crash does, or send it another signal."""
 
     def start_libvirtd(self) -> None:
         """Start it, and wait until it answers."""
@@ -189,11 +189,14 @@ class Qemu:
   </devices>
 </domain>"""
 
-    def kill_libvirtd(self) -> None:
-        number = run(*self.inside("cat", "/run/libvirt/lab-libvirtd.pid")).strip()
-        run(*self.inside("kill", "-KILL", number))
+    def kill_libvirtd(self, number: int = signal.SIGKILL) -> None:
+        pid = run(*self.inside("cat", "/run/libvirt/lab-libvirtd.pid")).strip()
+        run(*self.inside("kill", f"-{number}", pid))
         assert self._libvirtd is not None
-        self._libvirtd.wait(10)
+        if number == signal.SIGKILL:
+            self._libvirtd.wait(10)
+        elif number == signal.SIGCONT:  # nsenter(1) stops together with what it runs
+            self._libvirtd.send_signal(number)
 
     def start_libvirtd(self) -> None:
         self._libvirtd = self._start("libvirtd")
@@ -249,10 +252,10 @@ class Xen:
   <devices>{interfaces}<console type='pty'/></devices>
 </domain>"""
 
-    def kill_libvirtd(self) -> None:
-        for number in run("pidof", "libvirtd").split():
-            os.kill(int(number), signal.SIGKILL)
-        while run("pidof", "libvirtd", check=False).strip():
+    def kill_libvirtd(self, number: int = signal.SIGKILL) -> None:
+        for pid in run("pidof", "libvirtd").split():
+            os.kill(int(pid), number)
+        while number == signal.SIGKILL and run("pidof", "libvirtd", check=False).strip():
             time.sleep(0.05)
 
     def start_libvirtd(self) -> None:
@@ -362,6 +365,10 @@ class Guest:
         output, _, status = text.rpartition(":")
         assert not check or status == "0", f"{command}: {text}"
         return output.strip("\n")
+
+    def tell(self, command: str) -> None:
+        """Give a command without waiting for its end."""
+        os.write(self._terminal, f"{command}\n".encode())
 
     def pings(self, address: str, tries: int = 5) -> bool:
         """Whether an address answers; a busy computer may need several tries."""

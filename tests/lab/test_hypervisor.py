@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -196,6 +197,23 @@ def shaped_soon(lab: HostLab, rate: int) -> Iterator[None]:
     assert moments[1] - moments[0] < APPEARANCE
 
 
+def test_a_guest_that_reboots_is_shaped_and_has_its_address_again(lab: HostLab) -> None:
+    shape(lab, 1, 5100)
+    vm = lab.vm(1)
+    row = f"{vm}.1.ipv4.4.10.31.4.1"
+    lab.set(f"vmibAddrPrefixLength.{row}", "u", "24", f"vmibAddrRowStatus.{row}", "i", "4")
+    why = f"vmibAddrLastError.{row}"
+    if lab.hypervisor.has_guest_agent:
+        eventually(lambda: lab.value(f"vmibAddrSync.{row}") == "inSync", lambda: lab.value(why))
+    lab.reboot(1)
+    eventually(lambda: lab.rate(lab.device(1)) == 5100, "it is shaped again", 5)
+    assert (lab.vm(1), sync(lab, 1)) == (vm, "inSync")
+    eventually(lambda: "10.31.4.1/24" in lab.guests[1].run("ip addr"), "it has its address", 30)
+    eventually(lambda: lab.value(f"vmibAddrSync.{row}") == "inSync", lambda: lab.value(why), 30)
+    lab.set(f"vmibAddrRowStatus.{row}", "i", "6")
+    shape(lab, 1, 0)
+
+
 def test_an_interface_that_is_plugged_in_is_found_and_shaped(lab: HostLab) -> None:
     vm = lab.vm(1)
     xml = lab.hypervisor.interface_xml(Interface(mac_of(1, 1)))
@@ -211,6 +229,18 @@ def test_an_interface_that_is_plugged_in_is_found_and_shaped(lab: HostLab) -> No
         domain.attachDeviceFlags(xml, libvirt.VIR_DOMAIN_AFFECT_LIVE)
     lab.set(f"vmibShapeRate.{vm}.2.toVm", "u", "0")
     domain.detachDeviceFlags(xml, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+
+
+def test_a_libvirtd_that_hangs_keeps_nobody_waiting(lab: HostLab) -> None:
+    lab.hypervisor.kill_libvirtd(signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        for rate in (4100, 4200, 4300, 0):
+            shape(lab, 2, rate)
+        assert time.monotonic() - began < 10
+        assert lab.guests[1].pings("10.31.1.2")
+    finally:
+        lab.hypervisor.kill_libvirtd(signal.SIGCONT)
 
 
 def test_a_libvirtd_that_is_killed_changes_nothing_on_the_wire_and_is_told(lab: HostLab) -> None:
