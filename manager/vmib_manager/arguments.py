@@ -442,7 +442,7 @@ _COMMANDS: tuple[_Entry, ...] = (
         "Serve a page that shows the network, for browsers on this computer.",
         "What 'vmib watch' shows, and the picture of 'vmib graph', live. The page changes "
         "nothing. Hosts are asked once, however many look.",
-        (_real, _virtual, _listen, _interval, _agents),
+        (_real, _virtual, _listen, _interval, _agents, _colour),
     ),
     (
         "mib-path",

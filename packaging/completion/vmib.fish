@@ -171,6 +171,7 @@ complete -c vmib -n '_shtab_vmib_using serve' -l allow-remote -d 'take an addres
 complete -c vmib -n '_shtab_vmib_using serve' -l interval -x -d 'between two readings of a host (default: 2)'
 complete -c vmib -n '_shtab_vmib_using serve' -l credentials -xka "(__fish_complete_path (commandline -ct))" -d 'pass phrases (TOML, mode 0600); default: $VMIB_CREDENTIALS, or that of the lab that the real file describes, or ~/.config/vmib/credentials.toml'
 complete -c vmib -n '_shtab_vmib_using serve' -l timeout -x -d 'for one request with all its retransmissions (default: 5)'
+complete -c vmib -n '_shtab_vmib_using serve' -l color -xka "auto always never" -d 'auto (the default: on a terminal, unless NO_COLOR is set), always or never'
 complete -c vmib -n '_shtab_vmib_using serve; and test $_shtab_vmib_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'the real file (XML)'
 complete -c vmib -n '_shtab_vmib_using serve; and test $_shtab_vmib_npos -eq 1' -ka "(__fish_complete_path (commandline -ct))" -d 'the virtual file (XML)'
 complete -c vmib -n '_shtab_vmib_using; and test $_shtab_vmib_npos -eq 0' -a mib-path -d 'Print the directory of the MIB modules, for MIBDIRS.'

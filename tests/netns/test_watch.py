@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from .command_lab import ALICE, NAME, NETWORK, REAL, VMIB, Net, eventually
+from .command_lab import ALICE, NAME, NETWORK, REAL, VIRTUAL, VMIB, Net, eventually
 
 pytestmark = [pytest.mark.netns, pytest.mark.snmp]
 
@@ -218,6 +218,12 @@ def test_files_that_are_wrong_and_credentials_that_are_missing_are_told(net: Net
         wrong = net.vmib(word, "real.xml", "real.xml")
         assert wrong.status == 1
         assert wrong.err.startswith("real.xml:1: ")
+        (net.directory / "nobody.xml").write_text(
+            VIRTUAL.format(rate="1Mbit").replace("alice", "nobody")
+        )
+        unknown = net.vmib(word, "real.xml", "nobody.xml")
+        assert (unknown.status, unknown.err) == (1, "")
+        assert "nobody.xml:3: error: " in unknown.out
         lost = net.vmib(word, "real.xml", "10Mbit.xml", "--credentials", "none.toml")
         assert (lost.status, lost.out) == (1, "")
         assert "none.toml: no such file" in lost.err
