@@ -7,7 +7,7 @@
  * are under way at a time. With SECONDS 0 the file is sent once, otherwise again and again for so
  * long. Unless WINDOW is 1, answers are looked for every 100 us, with sleep in between, so that
  * the agent does not pay for waking up its client with every answer. An answer that does not come
- * within a second is counted as lost, one that is a Report, is not encrypted though the request
+ * within eight seconds is counted as lost, one that is a Report, is not encrypted though the request
  * was, or has an error-status, as an error.
  *
  * Prints: answers, lost, errors, octets received, nanoseconds.
@@ -27,7 +27,7 @@
 
 enum { MAX_WINDOW = 256, ROOM = 65536 };
 
-static const int64_t LOST_AFTER = 1000000000;
+static const int64_t LOST_AFTER = 8000000000;
 static const struct timespec PAUSE = {0, 100000};
 
 static unsigned char rooms[MAX_WINDOW][ROOM];
