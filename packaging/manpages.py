@@ -111,7 +111,7 @@ def _agent(paper: type[Page]) -> Page:
         {
             f"`{config.DEFAULT_PATH}`": "The configuration, see vmib-agent.toml(5).",
             f"`{default.state_directory}`": "The configured rows, the users and the engine's "
-            "identity; only root may look into it.",
+            "identity; only the agent's user may look into it.",
             f"`{default.hypervisor.machines_directory}`": "The machines of the driver `netns`, a "
             "JSON file for each.",
         },
