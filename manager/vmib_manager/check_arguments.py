@@ -16,8 +16,9 @@ from nagiosplugin import Range
 from vmib import __version__, objects, rows
 from vmib.snmp.usm import AUTH_PROTOCOLS
 
-from .arguments import Parser
+from .argument_types import seconds, whole_number
 from .check_report import NO_RANGE
+from .command_line import Parser
 from .credentials_file import ENVIRONMENT
 
 PROGRAM = "check_vmib"
@@ -86,7 +87,7 @@ def _agent(made: argparse.ArgumentParser) -> None:
         "-H", "--hostname", required=True, metavar="ADDRESS", help="the agent, by name or address"
     )
     made.add_argument(
-        "-p", "--port", type=_number(1, 65535), default=161, help="its UDP port (default: 161)"
+        "-p", "--port", type=whole_number(1, 65535), default=161, help="its UDP port (default: 161)"
     )
     made.add_argument(
         "-P", "--protocol", choices=("3",), default="3", help="the version of SNMP, 3"
@@ -120,7 +121,7 @@ def _agent(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "-t",
         "--timeout",
-        type=_seconds,
+        type=seconds,
         default=10.0,
         metavar="SECONDS",
         help="for one request with all its retransmissions (default: 10)",
@@ -128,7 +129,7 @@ def _agent(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "-e",
         "--retries",
-        type=_number(0, 100),
+        type=whole_number(0, 100),
         default=5,
         help="how often a request is sent again (default: 5)",
     )
@@ -139,25 +140,6 @@ def _agent(made: argparse.ArgumentParser) -> None:
         ("-C", "--community", "agents are asked by SNMPv3"),
     ):
         made.add_argument(short, long, action=_Refused, metavar="SECRET", help=f"refused: {what}")
-
-
-def _number(low: int, high: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        if not (text.isascii() and text.isdecimal()) or not low <= int(text) <= high:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low} to {high}")
-        return int(text)
-
-    return number
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= 3600:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to 3600")
-    return value
 
 
 def _range(text: str) -> Range:
@@ -260,7 +242,7 @@ def _flow(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "-i",
         "--interval",
-        type=_seconds,
+        type=seconds,
         default=10.0,
         metavar="SECONDS",
         help="between the two readings (default: 10); counters are up to half a second old",

@@ -18,7 +18,6 @@ from vmib.units import format_probability, format_rate, format_time
 
 from .check_report import CRITICAL, OK, WARNING, Fact, Report, Value
 from .check_source import NotThere, Source, Vif
-from .describe import Describer
 from .reading import read_names
 
 _AGENT_MODES = {
@@ -279,6 +278,8 @@ def _fields(table: str) -> tuple[str, ...]:
 
 async def _first_wrong(source: Source, states: Mapping[tuple[str, Oid], Sync]) -> str:
     """The first row that is wrong, as people read it, and why."""
+    from .describe import Describer  # it loads much that a check needs only here
+
     (name, suffix), state = next(item for item in states.items() if item[1] in _WRONG)
     table = schema.TABLES[name]
     key = table.decode_index(suffix)

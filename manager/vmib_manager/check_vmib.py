@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from vmib.errors import VmibError
 
-from . import credentials_file, terminal
-from .arguments import UsageError
+from . import credentials_file, streams
 from .client import Client
+from .command_line import UsageError
 from .credentials import Credentials
 from .credentials_file import CredentialsRefused, Entry
 from .visible import visible
@@ -30,7 +30,7 @@ _LIBRARY = "nagiosplugin"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out one check; returns the exit status."""
-    terminal.prepare()
+    streams.prepare()
     try:
         return _checked(sys.argv[1:] if arguments is None else arguments)
     except UsageError as error:
@@ -44,11 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _unknown(f"the Python package {_LIBRARY} is missing: pip install 'vmib[nagios]'")
         return _unknown(f"a fault of this plug-in: {type(error).__name__}: {error}")
     finally:
-        terminal.settle()
+        streams.settle()
 
 
 def _unknown(text: str) -> int:
-    terminal.say([f"VMIB UNKNOWN: {visible(text).replace('|', '/')}"])
+    streams.say([f"VMIB UNKNOWN: {visible(text).replace('|', '/')}"])
     return UNKNOWN
 
 
@@ -58,7 +58,7 @@ def _checked(words: Sequence[str]) -> int:
     options = check_arguments.parser().parse_args(words)
     report = asyncio.run(_asked(options))
     made = check_report.check(options.mode, report)
-    terminal.say([check_report.text(made, options.verbose)])
+    streams.say([check_report.text(made, options.verbose)])
     return int(made.exitcode)
 
 

@@ -12,7 +12,8 @@ from contextlib import suppress
 from vmib.errors import VmibError
 
 from . import documents, terminal
-from .arguments import PROGRAM, UsageError, parser
+from .arguments import PROGRAM, parser
+from .command_line import UsageError
 from .commands import Interrupted
 from .exit_status import ExitStatus
 from .visible import visible

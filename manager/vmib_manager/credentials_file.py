@@ -20,14 +20,16 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vmib.errors import ValueRefused, VmibError
 from vmib.snmp import usm
 
 from . import lab_spec, private_files
 from .credentials import Credentials
-from .model import Real
+
+if TYPE_CHECKING:
+    from .model import Real
 
 ENVIRONMENT = "VMIB_CREDENTIALS"
 DEFAULT_AUTH = "SHA-256"

@@ -46,30 +46,31 @@ def test_everything_is_green(monitor: Monitor) -> None:
     assert monitor.state("h1") == "UP"
 
 
-def test_a_drift_makes_it_red_and_its_repair_green(monitor: Monitor, site: Site) -> None:
+def test_a_drift_is_red_and_a_commit_that_waits_is_yellow_until_both_are_mended(
+    monitor: Monitor, site: Site
+) -> None:
     green_again(monitor)
+    site.snmp(
+        "snmpset", "h2", "vmibTxnRowStatus.8", "i", "createAndGo", "vmibTxnConfirmTimeout.8", "u",
+        "300", "vmibNotifyMinInterval.0", "u", "11", "vmibTxnAction.8", "i", "commit",
+    )  # fmt: skip
     site.drift("bob")
     assert eventually(lambda: monitor.state("h1/vMIB in sync") == "CRITICAL", 30)
+    assert eventually(lambda: monitor.state("h2/vMIB transaction") == "WARNING", 30)
     assert eventually(lambda: monitor.state("h1/bob:0 receives") == "CRITICAL", 60)
-    said("somebody ran `tc qdisc del dev vif2.0 root` on h1", monitor.report())
-    told = monitor.status()["h1/vMIB in sync"][1]
-    assert "shape bob:0 receives drifted: missing: tc qdisc add dev vif2.0" in told
-    assert monitor.state("h2/vMIB in sync") == "OK"
-    assert monitor.state("h1/vMIB agent") == monitor.state("h1/alice") == "OK"
+    said(
+        "somebody ran `tc qdisc del dev vif2.0 root` on h1, a commit waits on h2", monitor.report()
+    )
+    told = {name: line for name, (_, line) in monitor.status().items()}
+    assert "shape bob:0 receives drifted: missing: tc qdisc add" in told["h1/vMIB in sync"]
+    assert "transaction 8 of vmib awaits confirmation" in told["h2/vMIB transaction"]
+    for well in ("h1/vMIB agent", "h1/alice", "h1/vMIB transaction", "h2/vMIB in sync"):
+        assert monitor.state(well) == "OK"
+    site.snmp("snmpset", "h2", "vmibTxnAction.8", "i", "confirm")
     site.as_described()
     green_again(monitor)
-    said("`vmib apply` has set it right", monitor.report())
-
-
-def test_a_commit_that_waits_is_yellow(monitor: Monitor, site: Site) -> None:
-    green_again(monitor)
-    site.snmp("snmpset", "h1", "vmibShapeRate.1.1.toVm", "u", "1000")
-    site.vmib("apply", "real.xml", "virtual.xml", "--no-confirm", "--confirm-timeout", "300")
-    assert eventually(lambda: monitor.state("h1/vMIB transaction") == "WARNING", 30)
-    said("a commit waits to be confirmed", monitor.report())
-    assert "awaits confirmation" in monitor.status()["h1/vMIB transaction"][1]
-    site.vmib("confirm", "real.xml")
-    green_again(monitor)
+    said("it is confirmed, and `vmib apply` has set the other right", monitor.report())
+    site.snmp("snmpset", "h2", "vmibTxnRowStatus.8", "i", "destroy")
 
 
 def test_an_agent_that_stops_answering_is_told_and_its_host_is_down(

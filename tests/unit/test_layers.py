@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ast
 import configparser
+import importlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -118,3 +121,34 @@ def test_every_package_of_the_tree_is_in_the_wheel() -> None:
         for init in folder.rglob("*.py")
     }
     assert found == listed
+
+
+def test_what_the_manager_offers_is_loaded_from_where_its_types_come() -> None:
+    import vmib_manager
+
+    tree = ast.parse((SOURCES["vmib_manager"] / "__init__.py").read_text())
+    typed = {
+        alias.asname or alias.name: (node.module, alias.name)
+        for block in tree.body
+        if isinstance(block, ast.If)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    for name in vmib_manager.__all__:
+        found = getattr(vmib_manager, name)
+        if name in typed:
+            module, there = typed[name]
+            assert found is getattr(importlib.import_module(f"vmib_manager.{module}"), there)
+    assert set(vmib_manager.__all__) - typed.keys() == {"VmibError"}
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        getattr(vmib_manager, "nothing")  # noqa: B009
+
+
+def test_the_plug_in_does_not_load_what_it_does_not_need() -> None:
+    loaded = "import sys, vmib_manager.check_vmib, vmib_manager.check_modes; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", loaded], capture_output=True, text=True, check=True
+    )
+    heavy = {"lxml", "pyroute2", "vmib_manager.apply", "vmib_manager.model", "vmib_manager.lab"}
+    assert not heavy & set(done.stdout.split())
