@@ -70,7 +70,9 @@ class DhcpCourier:
         path = self._directory / kind / uuid
         if text == (path.read_text() if path.exists() else ""):
             return
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if not path.parent.exists():
+            path.parent.mkdir(parents=True)
+            path.parent.chmod(0o755)  # the server is another user
         if text:
             new = path.with_name(f".{uuid}")  # a name that the server does not read
             new.write_text(text)

@@ -15,8 +15,9 @@ from .domains import Domain, parse_domain
 from .libvirt_api import with_events
 from .logs import event, log
 
-RESYNC = 30.0
-"""Seconds after which everything is looked at again, event or not."""
+RESYNC, SOON = 30.0, 1.0
+"""Seconds after which everything is looked at again, event or not; `SOON` where a domain could
+not be looked at."""
 FIRST_RETRY, LAST_RETRY = 0.25, 10.0
 """Seconds before the first and between later attempts to connect; each doubles the one before."""
 KEEPALIVE_INTERVAL, KEEPALIVE_COUNT = 5, 3
@@ -45,8 +46,11 @@ class DomainWatch:
         self._dirty: set[str] = set()
         self._everything = False
         self._lost = ""
+        self._is_troubled = False
+        self._trouble = ""
         self._stopping = False
         self._sight = Sight()
+        self._followed: Any = None
         self._version = ""
         self._thread = threading.Thread(target=self._run, name="vmib-libvirt", daemon=True)
 
@@ -94,7 +98,7 @@ class DomainWatch:
             self._lost = ""
             try:
                 self._follow(connection)
-            except (self._library.libvirtError, ValueError) as error:
+            except self._library.libvirtError as error:
                 self._lost = self._lost or str(error)
             _close(connection)
             if not self._stopping:
@@ -107,6 +111,7 @@ class DomainWatch:
 
     def _follow(self, connection: Any) -> None:
         """Keep the picture up to date; returns or raises libvirtError when there is an end."""
+        self._followed = connection
         self._listen(connection)
         self._see(Sight(self._all(connection), ""))
         log.info(event("hypervisor-connected", uri=self._uri))
@@ -117,11 +122,12 @@ class DomainWatch:
         ).start()
         while True:
             with self._condition:
-                self._condition.wait_for(self._has_work, RESYNC)
+                self._condition.wait_for(self._has_work, SOON if self._is_troubled else RESYNC)
                 if self._stopping or self._lost:
                     return
                 everything = self._everything or not self._dirty
                 dirty, self._dirty, self._everything = self._dirty, set(), False
+                self._is_troubled = False
             domains = (
                 self._all(connection)
                 if everything
@@ -140,7 +146,7 @@ class DomainWatch:
 
     def _listen(self, connection: Any) -> None:
         library = self._library
-        connection.registerCloseCallback(self._closed, None)
+        connection.registerCloseCallback(self._closed, connection)
         try:
             connection.setKeepAlive(KEEPALIVE_INTERVAL, KEEPALIVE_COUNT)
         except library.libvirtError as error:
@@ -162,13 +168,15 @@ class DomainWatch:
             self._dirty.add(uuid)
             self._condition.notify_all()
 
-    def _closed(self, *_: Any) -> None:
+    def _closed(self, _: Any, __: int, connection: Any) -> None:
         with self._condition:
+            if connection is not self._followed:  # an earlier one
+                return
             self._lost = "libvirtd closed the connection"
             self._condition.notify_all()
 
     def _all(self, connection: Any) -> dict[str, Domain]:
-        found = (self._domain(domain) for domain in connection.listAllDomains())
+        found = (self._domain(connection, domain) for domain in connection.listAllDomains())
         return {domain.uuid: domain for domain in found if domain is not None}
 
     def _some(
@@ -178,7 +186,7 @@ class DomainWatch:
         for uuid in uuids:
             domains.pop(uuid, None)
             try:
-                found = self._domain(connection.lookupByUUIDString(uuid))
+                found = self._domain(connection, connection.lookupByUUIDString(uuid))
             except self._library.libvirtError as error:
                 if error.get_error_code() != self._library.VIR_ERR_NO_DOMAIN:
                     raise
@@ -187,18 +195,39 @@ class DomainWatch:
                 domains[uuid] = found
         return domains
 
-    def _domain(self, domain: Any) -> Domain | None:
-        """A domain, or None when it has gone meanwhile."""
+    def _domain(self, connection: Any, domain: Any) -> Domain | None:
+        """A domain, None when it has gone meanwhile, or as last seen when it cannot be looked at.
+
+        Raises libvirtError when the connection is lost.
+        """
+        library = self._library
         try:
             state, _ = domain.state()
             found = parse_domain(domain.XMLDesc(0), state)
             is_persistent = bool(domain.isPersistent())
-            autostart = bool(domain.autostart()) if is_persistent else False
+            return replace(
+                found,
+                is_persistent=is_persistent,
+                autostart=is_persistent and self._starts_itself(domain),
+            )
+        except (library.libvirtError, ValueError) as error:
+            if _code(error) == library.VIR_ERR_NO_DOMAIN:
+                return None
+            if not connection.isAlive():
+                raise
+            self._is_troubled = True
+            if str(error) != self._trouble:
+                self._trouble = str(error)
+                log.warning(event("machine-not-seen", name=domain.name(), error=error))
+            return self._sight.domains.get(domain.UUIDString())
+
+    def _starts_itself(self, domain: Any) -> bool | None:
+        try:
+            return bool(domain.autostart())
         except self._library.libvirtError as error:
-            if error.get_error_code() != self._library.VIR_ERR_NO_DOMAIN:
+            if _code(error) != self._library.VIR_ERR_NO_SUPPORT:
                 raise
             return None
-        return replace(found, is_persistent=is_persistent, autostart=autostart)
 
     def _see(self, sight: Sight) -> None:
         with self._condition:
@@ -206,6 +235,12 @@ class DomainWatch:
             self._condition.notify_all()
         if is_new:
             self._changed()
+
+
+def _code(error: Exception) -> int:
+    """The number of libvirt's error, 0 for what is none."""
+    code = getattr(error, "get_error_code", None)
+    return 0 if code is None else int(code())
 
 
 def _close(connection: Any) -> None:

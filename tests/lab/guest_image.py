@@ -47,7 +47,8 @@ for word in $(cat /proc/cmdline); do
     dhcp) for device in /sys/class/net/eth*; do
         ip link set ${device##*/} up
         udhcpc -b -i ${device##*/} -s /bin/dhcp -O staticroutes -t 20 -T 1; done;;
-    vif0=*) ip addr add ${word#vif0=} dev eth0; ip link set eth0 up;;
+    vif0=*) device=eth0; [ ! -e /sys/class/net/vif0 ] || device=vif0
+        ip addr add ${word#vif0=} dev $device; ip link set $device up;;
     esac
 done
 for port in /sys/class/virtio-ports/*; do

@@ -7,7 +7,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import libvirt
@@ -205,6 +205,10 @@ def test_a_guest_that_reboots_is_shaped_and_has_its_address_again(lab: HostLab) 
     why = f"vmibAddrLastError.{row}"
     if lab.hypervisor.has_guest_agent:
         eventually(lambda: lab.value(f"vmibAddrSync.{row}") == "inSync", lambda: lab.value(why))
+    else:
+        inactive = libvirt.VIR_DOMAIN_XML_INACTIVE
+        definition = lab.guests[1].domain.XMLDesc
+        eventually(lambda: "10.31.4.1" in definition(inactive), "it is in the definition")
     lab.reboot(1)
     eventually(lambda: lab.rate(lab.device(1)) == 5100, "it is shaped again", 5)
     assert (lab.vm(1), sync(lab, 1)) == (vm, "inSync")
@@ -351,10 +355,23 @@ def dnsmasq(lab: HostLab) -> Iterator[str]:
         lab.inside("ip", "addr", "del", "10.31.3.254/24", "dev", hypervisors.BRIDGE)
 
 
-def test_a_guest_gets_its_address_and_routes_by_dhcp(lab: HostLab, dnsmasq: str) -> None:
-    lab.end_agent()
-    lab.configure(dnsmasq)
-    lab.start_agent()
+@pytest.fixture
+def configure(lab: HostLab) -> Iterator[Callable[[str], None]]:
+    """Gives the agent other settings until the test ends."""
+
+    def restart(settings: str) -> None:
+        lab.end_agent()
+        lab.configure(settings)
+        lab.start_agent()
+
+    yield restart
+    restart("start_up = true")
+
+
+def test_a_guest_gets_its_address_and_routes_by_dhcp(
+    lab: HostLab, dnsmasq: str, configure: Callable[[str], None]
+) -> None:
+    configure(dnsmasq)
     guest = lab.define(3, words="dhcp", agent=False)
     row, route = f"{lab.vm(3)}.1.ipv4.4.10.31.3.3", f"{lab.vm(3)}.ipv4.4.10.97.0.0.16.0"
     lab.set(f"vmibAddrPrefixLength.{row}", "u", "24", f"vmibAddrRowStatus.{row}", "i", "4")
@@ -376,15 +393,16 @@ def test_a_guest_gets_its_address_and_routes_by_dhcp(lab: HostLab, dnsmasq: str)
     guest.deafen()
 
 
-def test_a_manager_pauses_and_resumes_a_guest_where_that_is_switched_on(lab: HostLab) -> None:
+def test_a_manager_pauses_and_resumes_a_guest_where_that_is_switched_on(
+    lab: HostLab, configure: Callable[[str], None]
+) -> None:
     vm = lab.vm(2)
     refused = lab.set(f"vmibVmAdminState.{vm}", "i", "paused", check=False)
     assert "resourceUnavailable" in refused
-    lab.end_agent()
-    lab.configure("control = true")
-    lab.start_agent()
+    configure("control = true")
     presence = f"vmibVmPresence.{vm}"
     for state in ("paused", "running"):
         lab.set(f"vmibVmAdminState.{vm}", "i", state)
         eventually(lambda state=state: lab.value(presence) == state, f"it is {state}")
+    lab.set(f"vmibVmAdminState.{vm}", "i", "unmanaged")
     assert lab.guests[1].pings("10.31.1.2")

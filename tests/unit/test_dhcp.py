@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any
@@ -104,11 +105,18 @@ def test_rows_wait_until_the_machine_answers_for_its_address(tmp_path: Path) -> 
     assert missing(UUID, wanted, sent.bring(domain(), wanted)) == {}
 
 
-def test_files_for_a_machine_that_is_off_are_there_before_it_starts(tmp_path: Path) -> None:
+def test_files_for_a_machine_that_is_off_are_there_before_it_starts(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    before = os.umask(0o077)
+    request.addfinalizer(lambda: os.umask(before))
     sent = courier(tmp_path, Network())
     sent.bring(domain(Presence.DEFINED), stack(FIRST, ROUTE))
     assert "192.0.2.1" in (tmp_path / "dhcp" / "hosts" / UUID).read_text()
     assert "203.0.113.0/24" in (tmp_path / "dhcp" / "options" / UUID).read_text()
+    modes = {path.stat().st_mode & 0o777 for path in tmp_path.glob("dhcp/*/*")}
+    assert modes == {0o644}, "the server is another user"
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.glob("dhcp/*")} == {0o755}
     sent.bring(domain(Presence.DEFINED), Stack())
     assert [*tmp_path.glob("dhcp/*/*")] == []
 

@@ -20,7 +20,7 @@ from vmib.rows import VmAdminState
 from vmib_agent import domain_watch
 from vmib_agent.config import HypervisorConfig
 from vmib_agent.delivery import Way
-from vmib_agent.domains import parse_domain
+from vmib_agent.domains import Domain, parse_domain
 from vmib_agent.libvirt_driver import LibvirtDriver
 from vmib_agent.network import Address, Stack
 from vmib_agent.ports import Guest, Presence
@@ -71,6 +71,7 @@ class Libvirtd:
         self.uri = uri
         self.connection: Any = None
         self.is_dead = False
+        self.connections: list[Any] = []
         self.looks = 0
         self.attempts: list[float] = []
 
@@ -79,7 +80,8 @@ class Libvirtd:
         if self.is_dead:
             return libvirt.open("test:///there/is/no/such/file")
         self.connection = libvirt.open(uri)
-        return Counting(self, self.connection)
+        self.connections.append(Counting(self, self.connection))
+        return self.connections[-1]
 
 
 class Driven:
@@ -195,7 +197,7 @@ def test_a_libvirtd_that_is_lost_is_told_and_found_again_less_and_less_often(
     libvirtd = driven.libvirtd
     libvirtd.is_dead = True
     libvirtd.attempts.clear()
-    driven.driver._watch._closed()
+    driven.driver._watch._closed(None, 0, libvirtd.connections[-1])
     driven.until(is_lost)
     eventually(lambda: len(libvirtd.attempts) >= 5)
     pauses = [b - a for a, b in zip(libvirtd.attempts, libvirtd.attempts[1:], strict=False)]
@@ -203,6 +205,27 @@ def test_a_libvirtd_that_is_lost_is_told_and_found_again_less_and_less_often(
     libvirtd.is_dead = False
     driven.until(lambda: not is_lost())
     assert list(driven.guests()) == ["db", "web"]
+
+
+def test_a_machine_that_cannot_be_looked_at_is_as_it_was_last_seen(
+    driven: Driven, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(domain_watch, "SOON", 0.05)
+    real, troubled = domain_watch.parse_domain, [UUIDS[0]]
+
+    def parse(text: str, state: int = 0) -> Domain:
+        found = real(text, state)
+        if found.uuid in troubled:
+            raise ValueError("the machine is busy")
+        return found
+
+    monkeypatch.setattr(domain_watch, "parse_domain", parse)
+    domain(driven, "web").suspend()
+    domain(driven, "db").suspend()
+    driven.until(lambda: driven.guests()["db"].presence is Presence.PAUSED)
+    assert driven.guests()["web"].presence is Presence.RUNNING
+    troubled.clear()
+    driven.until(lambda: driven.guests()["web"].presence is Presence.PAUSED)
 
 
 def test_a_libvirtd_that_is_not_there_yet_is_no_reason_to_wait_for_ever(tmp_path: Path) -> None:
