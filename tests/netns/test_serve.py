@@ -325,7 +325,7 @@ def test_an_address_that_is_taken_is_told(net: Net) -> None:
 needs_chromium = pytest.mark.skipif(
     not chromium.is_there(), reason="needs Chromium (Debian packages chromium, chromium-driver)"
 )
-WIDE, NARROW = (1280, 900), (360, 740)
+WIDE, NARROW = (1280, 900), (320, 640)
 
 
 @pytest.fixture(scope="module")
