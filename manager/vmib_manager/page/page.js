@@ -218,7 +218,7 @@ function showFlow(cells, flow) {
   flash(configured, asked);
   const actual = flow.actual ? flow.actual.text : "";
   const drifted = flow.sync === "drifted" || flow.sync === "failed";
-  fill(kernel, actual || "?", flow.mechanism, drifted ? "differs" : "");
+  fill(kernel, actual || "?", actual && flow.mechanism, drifted ? "differs" : "");
   flash(kernel, actual);
   const counters = flow.counters;
   const limit = flow.actual ? flow.actual.rate : 0;
