@@ -37,6 +37,7 @@ USER = "bench"
 PASSPHRASES = ("auth pass phrase", "priv pass phrase")
 READY_SECONDS = 120.0
 
+_OWN = objects.VMIB_MIB
 FIRST: Oid = (*objects.vmibShapeTable.entry, 2)
 """The first column of vmibShapeTable."""
 
@@ -323,7 +324,7 @@ def process(
 
 
 def _wait_for_answer(process: subprocess.Popen[bytes], port: int, began: float, log: Path) -> None:
-    """Ask for what follows vmibShapeRate until somebody answers with a value."""
+    """Ask for what follows vmibShapeRate until somebody answers with a value of VMIB-MIB."""
     question = v2c_message(PduType.GET_NEXT, 1, [FIRST])
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(0.01)
@@ -338,8 +339,8 @@ def _wait_for_answer(process: subprocess.Popen[bytes], port: int, began: float, 
                 time.sleep(0.005)
                 continue
             assert isinstance(answer, CommunityMessage)
-            found = answer.pdu.varbinds[0].oid[: len(FIRST)] if answer.pdu.varbinds else ()
-            if answer.pdu.error_status == 0 and found == FIRST:
+            found = answer.pdu.varbinds[0].oid if answer.pdu.varbinds else ()
+            if answer.pdu.error_status == 0 and found[: len(_OWN)] == _OWN:
                 return
             time.sleep(0.005)
     raise RuntimeError(f"{log}: no answer within {READY_SECONDS:g} s")
