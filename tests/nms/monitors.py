@@ -36,6 +36,7 @@ state_retention_file={place}/retention.dat
 retain_state_information=0
 interval_length=4
 check_workers=2
+host_check_timeout=60
 service_inter_check_delay_method=n
 host_inter_check_delay_method=n
 use_syslog=0
