@@ -125,7 +125,7 @@ class DomainWatch:
                 self._condition.wait_for(self._has_work, SOON if self._is_troubled else RESYNC)
                 if self._stopping or self._lost:
                     return
-                everything = self._everything or not self._dirty
+                everything = self._everything or self._is_troubled or not self._dirty
                 dirty, self._dirty, self._everything = self._dirty, set(), False
                 self._is_troubled = False
             domains = (

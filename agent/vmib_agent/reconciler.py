@@ -35,6 +35,9 @@ DeviceNames = Mapping[int, str]
 """The host's devices by ifIndex."""
 
 
+_NOTHING = Stack()
+
+
 class Infeasible(Exception):
     """What stands in the way of a plan."""
 
@@ -88,6 +91,7 @@ class Reconciler:
         self._obstructed: Mapping[RowKey, str] = {}
         self._undelivered: Mapping[RowKey, str] = {}
         self._deliveries: Mapping[str, Delivery] = {}
+        self._compared: dict[str, tuple[Stack, Delivery, Mapping[str, str]]] = {}
         self._applied: dict[RowKey, float] = {}
         self._revision = 0
         self.is_complete = False
@@ -287,8 +291,7 @@ class Reconciler:
         deliveries = self._kernel.network.deliveries()
         found: dict[RowKey, str] = {}
         for place, delivery in deliveries.items():
-            wanted = self._target.network.stacks.get(place, Stack())
-            for subject, reason in missing(place, wanted, delivery).items():
+            for subject, reason in self._missing(place, delivery).items():
                 for row in rows_of_subject(self._wish, subject):
                     found.setdefault(row, reason)
         before = self._undelivered, self._deliveries
@@ -296,6 +299,15 @@ class Reconciler:
         is_changed = before != (found, deliveries)
         self._revision += is_changed
         return is_changed
+
+    def _missing(self, place: str, delivery: Delivery) -> Mapping[str, str]:
+        """What a guest misses; found once for what is wanted and what it was last seen with."""
+        wanted = self._target.network.stacks.get(place, _NOTHING)
+        known = self._compared.get(place)
+        if known is None or known[0] is not wanted or known[1] is not delivery:
+            known = wanted, delivery, missing(place, wanted, delivery)
+            self._compared[place] = known
+        return known[2]
 
     def way(self, place: str) -> Way:
         """How a guest, by its UUID, gets its addresses and routes."""
