@@ -141,6 +141,7 @@ def test_which_transaction_is_open(station: Prometheus, site: Site) -> None:
     assert (labels["vmibTxnIndex"], labels["vmibTxnOwner"]) == ("8", "vmib")
     assert labels["vmibTxnDescription"] == "x"
     site.snmp("snmpset", "h2", "vmibTxnRowStatus.8", "i", "destroy")
+    assert eventually(lambda: not station.query(OPEN))
     site.snmp("snmpset", "h1", "vmibShapeRate.1.1.toVm", "u", "1000")
     site.vmib("apply", "real.xml", "virtual.xml", "--no-confirm", "--confirm-timeout", "300")
     assert eventually(lambda: "VmibTransactionAwaitingConfirm" in station.alerts())

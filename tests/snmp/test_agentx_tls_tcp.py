@@ -18,7 +18,7 @@ def test_over_tcp_it_takes_the_lowest_security_level_of_openssl(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = (ROOT / "packaging" / "docs" / "snmpd.md").read_text()
-    lowered = page.partition("```openssl\n")[2].partition("```")[0]
+    lowered = page.partition("```ini\n")[2].partition("```")[0]
     (tmp_path / "openssl.cnf").write_text(lowered)
     monkeypatch.setenv("OPENSSL_CONF", str(tmp_path / "openssl.cnf"))
     with with_certificates(tmp_path / "tls", "tlstcp") as made:
