@@ -1,7 +1,7 @@
 # The two commands: `make demo` and `make test`. Both do all their set-up themselves.
 PY := .venv/bin/python
 
-.PHONY: setup demo test page-tools lint docs bench bench-agent generated clean
+.PHONY: setup demo test page-tools lint lab-vtime docs bench bench-agent generated clean
 .PHONY: nms-nagios nms-prometheus nms-traps nms-zabbix
 
 setup:
@@ -52,6 +52,12 @@ bench-agent: .cache/exporter
 	@mkdir -p $@.new && cd $@.new && \
 	    apt-get -qq -o APT::Sandbox::User=root download prometheus-snmp-exporter && \
 	    dpkg -x prometheus-snmp-exporter_*.deb . && mv ../$(notdir $@).new ../$(notdir $@)
+
+# What needs netem or exact times, in an emulated machine; what it measures goes to the docs.
+lab-vtime: setup
+	@$(PY) -m pytest -q tests/lab/test_virtual_time.py
+	@$(PY) tests/lab/accuracy_page.py .cache/lab/virtual-time/measurements.jsonl \
+	    packaging/docs/accuracy.md
 
 # Real management stations watch a lab, and what they say themselves is printed.
 nms-nagios: setup

@@ -17,22 +17,24 @@ pytestmark = pytest.mark.lab
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    metafunc.parametrize("test", virtual_time.tests())
+    metafunc.parametrize("inner", virtual_time.tests())
 
 
 @pytest.fixture(scope="session")
 def results(request: pytest.FixtureRequest) -> Mapping[str, Result]:
     """What became of the tests in the machine."""
+    if reason := virtual_time.missing():
+        pytest.skip(reason)
     wanted = [
-        item.callspec.params["test"]
+        item.callspec.params["inner"]
         for item in request.session.items
         if isinstance(item, pytest.Function) and item.path == request.path
     ]
     return virtual_time.run(wanted)
 
 
-def test_in_virtual_time(results: Mapping[str, Result], test: str) -> None:
-    result = results[test]
+def test_in_virtual_time(results: Mapping[str, Result], inner: str) -> None:
+    result = results[inner]
     if result.skipped:
         pytest.skip(result.skipped)
     if result.failure:

@@ -34,6 +34,15 @@ class Result:
     skipped: str = ""
 
 
+def missing() -> str | None:
+    """What the lab lacks here, or None."""
+    if os.geteuid() != 0:
+        return "needs root: unpacks Debian packages into a root file system"
+    programs = ("qemu-system-x86_64", "mmdebstrap", "busybox", "cpio", "mke2fs")
+    absent = [name for name in programs if shutil.which(name) is None]
+    return f"needs {', '.join(absent)} (see packaging/setup.sh)" if absent else None
+
+
 @cache
 def tests() -> tuple[str, ...]:
     """The tests that run there, by the names that pytest gives them."""
