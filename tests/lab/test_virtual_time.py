@@ -17,10 +17,11 @@ pytestmark = pytest.mark.lab
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    metafunc.parametrize("inner", virtual_time.tests())
+    inner = virtual_time.tests()
+    metafunc.parametrize("inner", inner, ids=[test.removeprefix("tests/") for test in inner])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def results(request: pytest.FixtureRequest) -> Mapping[str, Result]:
     """What became of the tests in the machine."""
     if reason := virtual_time.missing():

@@ -31,5 +31,5 @@ def record() -> Record:
 @pytest.fixture(scope="session")
 def base(net: Network) -> dict[Way, float]:
     """How long a small frame takes on each way while nothing is shaped, in seconds."""
-    net.shape()
+    net.clear()
     return {way: statistics.median(send(*net.ends(way), 30, 0.01).delays) for way in WAYS}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from vmib_manager.model import Real
 
 NAME = "fidelity"
 HOSTS = {"host1": ("alice", "bob", "carol", "dave"), "host2": ("erin",)}
-LINKS = ("carol", "erin")
+LINKED = ("carol", "erin")
 """To whom bob has a link."""
 MACHINES = [machine for machines in HOSTS.values() for machine in machines]
 
@@ -68,15 +68,17 @@ def _real() -> str:
     return "\n".join([*lines, "</real>"])
 
 
-def _virtual(sends: str, receives: str, link: str, links: Iterable[str] = LINKS) -> str:
-    shapes = {"alice": f"<up {sends}/>", "dave": f"<down {receives}/>"}
+def _virtual(
+    up: Mapping[str, str], down: Mapping[str, str], link: str, linked: Iterable[str]
+) -> str:
     lines = ['<virtual xmlns="urn:vmib:1"><site id="lan" subnet="10.0.0.0/24">']
     for place, machine in enumerate(MACHINES, 1):
-        opening = f'<member machine="{machine}" address="10.0.0.{place}">'
-        lines.append(f"{opening}{shapes.get(machine, '')}</member>")
+        lines.append(f'<member machine="{machine}" address="10.0.0.{place}">')
+        lines += [f"<up {up[machine]}/>"] if machine in up else []
+        lines += [f"<down {down[machine]}/>"] if machine in down else []
+        lines.append("</member>")
     lines.append("</site>")
-    if link:
-        lines += [f'<link a="bob" b="{other}" {link}/>' for other in links]
+    lines += [f'<link a="bob" b="{other}" {link}/>' for other in linked]
     return "\n".join([*lines, "</virtual>"])
 
 
@@ -90,13 +92,23 @@ class Network:
     machines: dict[str, Endpoint] = field(default_factory=dict)
     wanted: str = ""
 
-    def shape(self, impairments: str = "", links: Iterable[str] = LINKS) -> None:
+    def shape(self, impairments: str = "", linked: Iterable[str] = LINKED) -> None:
         """Shape all ways by attributes of the virtual file, as `delay="1ms"`; of links some."""
-        self.tell(_virtual(impairments, impairments, impairments, links))
+        self.combine({"alice": impairments}, {"dave": impairments}, impairments, linked)
 
-    def combine(self, *, sends: str = "", receives: str = "", link: str = "") -> None:
-        """Shape what alice sends, what dave receives and bob's links in three ways."""
-        self.tell(_virtual(sends, receives, link))
+    def clear(self) -> None:
+        """Shape nothing."""
+        self.combine({}, {}, "", ())
+
+    def combine(
+        self,
+        up: Mapping[str, str],
+        down: Mapping[str, str],
+        link: str = "",
+        linked: Iterable[str] = LINKED,
+    ) -> None:
+        """Shape what machines send and receive, and bob's links, each in a way of its own."""
+        self.tell(_virtual(up, down, link, linked if link else ()))
 
     def tell(self, virtual: str) -> None:
         """Have the manager make the hosts as a virtual file says."""
@@ -171,14 +183,14 @@ def run(*command: str) -> str:
 def network_in(directory: Path) -> Iterator[Network]:
     """The network, unshaped, gone afterwards."""
     (directory / "real.xml").write_text(_real())
-    (directory / "virtual.xml").write_text(_virtual("", "", ""))
+    (directory / "virtual.xml").write_text(_virtual({}, {}, "", ()))
     real = load(directory / "real.xml", directory / "virtual.xml").real
     lab.up(lab.spec_of(real, NAME))
     try:
         path = credentials_file.default_path(None, NAME)
         with Manager(real, credentials_file.credentials_for(real, path)) as manager:
             made = Network(directory, real, manager)
-            made.shape()
+            made.clear()
             yield made
     finally:
         lab.down(NAME)

@@ -89,7 +89,7 @@ def test_delays_vary_as_they_are_to(
 def test_so_many_frames_arrive_twice(net: Network, record: Record, way: Way) -> None:
     """The kernel duplicates only where it is the one impairment of what an interface sends."""
     other = "erin" if way.is_remote else "carol"
-    net.shape('duplicate="2%"', links=(other,))
+    net.shape('duplicate="2%"', linked=(other,))
 
     def count() -> tuple[int, int]:
         stream = send(*net.ends(way), 2000, 0.0001)
