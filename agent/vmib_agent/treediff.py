@@ -8,8 +8,20 @@ new chain from that point on.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
-from vmib_agent.qdiscs import ROOT, Htb, HtbClass, Other, Qdisc, Rule, Table, Tbf, Tree
+from vmib_agent.qdiscs import (
+    ROOT,
+    Htb,
+    HtbClass,
+    Netem,
+    Other,
+    Qdisc,
+    Rule,
+    Table,
+    Tbf,
+    Tree,
+)
 from vmib_agent.steps import TcStep, Verb
 
 _FIXED = (Htb, Other)
@@ -124,9 +136,42 @@ def _rule_id(rule: Rule) -> tuple[int, int, int, int]:
     return rule.protocol, rule.table, rule.bucket, rule.node
 
 
+def _netems(tree: Tree) -> dict[int, Netem]:
+    return {item.handle: item.options for item in tree.qdiscs if isinstance(item.options, Netem)}
+
+
+def _without_duplicates(tree: Tree) -> Tree:
+    """The tree with every netem as it is, but for duplication."""
+    qdiscs = (
+        replace(item, options=replace(item.options, duplicate=0))
+        if isinstance(item.options, Netem)
+        else item
+        for item in tree.qdiscs
+    )
+    return replace(tree, qdiscs=tuple(qdiscs))
+
+
+def _duplicates_beside(tree: Tree, other: Tree) -> bool:
+    """Whether a netem duplicates that is not the only one of both trees."""
+    handles = _netems(tree).keys() | _netems(other).keys()
+    return len(handles) > 1 and any(netem.duplicate for netem in _netems(tree).values())
+
+
 def diff_trees(device: str, wanted: Tree, actual: Tree) -> Iterator[TcStep]:
-    """The steps that turn `actual` into `wanted` on a device; none if they are equal."""
-    if wanted != actual:
-        difference = _Difference(device, wanted, actual)
+    """The steps that turn `actual` into `wanted` on a device; none if they are equal.
+
+    The kernel takes no netem that duplicates beside another one, not even for a moment, so
+    duplication ends first and begins last.
+    """
+    if wanted == actual:
+        return
+    way = [wanted]
+    if _duplicates_beside(wanted, actual):
+        way.insert(0, _without_duplicates(wanted))
+    if _duplicates_beside(actual, wanted):
+        way.insert(0, _without_duplicates(actual))
+    for target in way:
+        difference = _Difference(device, target, actual)
         difference.place(ROOT, None)
         yield from difference.steps
+        actual = target

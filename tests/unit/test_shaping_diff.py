@@ -17,6 +17,7 @@ from vmib_agent.qdiscs import (
     ROOT,
     Htb,
     HtbClass,
+    Netem,
     Other,
     Qdisc,
     Rule,
@@ -57,6 +58,11 @@ class Kernel:
         )
 
     def take(self, step: TcStep) -> None:
+        self._take(step)
+        netems = [q.options for q in self.qdiscs.values() if isinstance(q.options, Netem)]
+        assert len(netems) < 2 or not any(netem.duplicate for netem in netems)
+
+    def _take(self, step: TcStep) -> None:
         match step.item:
             case Qdisc():
                 self._qdisc(step.verb, step.item)
@@ -125,11 +131,27 @@ destinations = st.sampled_from(
     [ip_network((0x0A000000 + n, 32)) for n in range(40)]
     + [ip_network("10.0.0.0/24"), ip_network("0.0.0.0/0"), ip_network("fd00::/8")]
 )
+rates = st.builds(Impairment, rate=st.sampled_from([0, 64]))
+duplicating = st.just(Impairment(duplicate=20_000, rate=64))
 trees = st.builds(
     lambda shape, links: compile_tree(shape, links, MTU),
     shapes,
     st.dictionaries(destinations, shapes, max_size=25),
+) | st.one_of(
+    st.builds(
+        lambda shape, links: compile_tree(shape, links, MTU),
+        duplicating,
+        st.dictionaries(destinations, rates, max_size=3),
+    ),
+    st.builds(
+        lambda shape, links, one, link: compile_tree(shape, links | {one: link}, MTU),
+        rates,
+        st.dictionaries(destinations, rates, max_size=3),
+        destinations,
+        duplicating,
+    ),
 )
+"""Of a tree that duplicates, the one netem does: the kernel mixes it with no other."""
 
 
 @settings(max_examples=300, deadline=None)

@@ -47,7 +47,7 @@ def test_so_many_frames_are_lost(net: Network, record: Record, way: Way, percent
     net.shape(f'loss="{percent}%"')
 
     def count() -> tuple[int, int]:
-        stream = send(*net.ends(way), 3000, 0.0001)
+        stream = send(*net.ends(way), 2000, 0.0001)
         assert stream.damaged == stream.repeated == 0
         return len(stream.missing), len(stream.sent)
 
@@ -72,7 +72,7 @@ def test_delays_vary_as_they_are_to(
     The tails of the Pareto distributions are too long for the deviation of a sample to say much.
     """
     net.shape(f'delay="20ms" jitter="2ms" distribution="{distribution}"')
-    count = 800
+    count = 500
     delays = [each - base[way] for each in send(*net.ends(way), count, 0.001).delays]
     spread = 0.002 * (deviation or 1)
     error = 4 * spread / math.sqrt(count) + DELAY_ERROR
