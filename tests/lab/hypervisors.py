@@ -401,11 +401,6 @@ def hypervisor(directory: Path) -> Iterator[Qemu | Xen]:
         made.close()
 
 
-def is_dom0() -> bool:
-    """Whether this is Xen's control domain, so that the guests are Xen's."""
-    return os.environ.get("VMIB_LAB_HYPERVISOR", "qemu") == "xen"
-
-
 def missing() -> str | None:
     """What the lab lacks here, or None."""
     if os.geteuid() != 0:
