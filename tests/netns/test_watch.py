@@ -327,7 +327,7 @@ def test_ctrl_z_gives_the_terminal_back_until_it_goes_on(terminal: Terminal) -> 
     stat = Path(f"/proc/{terminal.process.pid}/stat")
     assert eventually(lambda: stat.read_text().split(") ")[1].startswith("T"))
     assert terminal.modes == terminal.before
-    assert terminal.seen.endswith(b"\x1b[?25h\x1b[?1049l")
+    assert eventually(lambda: terminal.seen.endswith(b"\x1b[?25h\x1b[?1049l"))
     terminal.process.send_signal(signal.SIGCONT)
     assert eventually(lambda: terminal.modes != terminal.before)
     assert eventually(lambda: terminal.seen.count(b"\x1b[?1049h") == 2)
