@@ -1,7 +1,7 @@
 # The two commands: `make demo` and `make test`. Both do all their set-up themselves.
 PY := .venv/bin/python
 
-.PHONY: setup demo test page-tools lint lab-vtime docs bench bench-agent generated clean
+.PHONY: setup demo test page-tools lint lab-vtime paper docs bench bench-agent generated clean
 .PHONY: nms-nagios nms-prometheus nms-traps nms-zabbix
 
 setup:
@@ -33,6 +33,10 @@ packages: setup deb
 
 deb: setup
 	@packaging/build-deb.sh
+
+# The paper's evaluation again, in virtual time, and the page of its results; FULL=1 takes hours.
+paper: setup
+	@$(PY) -m tests.paper.run $(if $(FULL),--full)
 
 # The documentation as a site, with references of MIB, XML, commands and Python.
 docs: setup

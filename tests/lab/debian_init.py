@@ -1,4 +1,4 @@
-"""The first process of an emulated Debian machine: runs tests, switches off.
+"""The first process of an emulated Debian machine: runs tests or commands, switches off.
 
 It runs in the machine, with the tree under test at /mnt; what it is to do is in /mnt/job.json. Its
 console is the machine's, on the last disk it leaves an archive of /results.
@@ -47,8 +47,11 @@ def main() -> None:
     os.environ["PYTHONPATH"] = "/mnt/agent:/mnt/manager:/mnt/mibs"
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     os.environ.update(job.get("environment", {}))
-    tests = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v"]
-    run(*tests, f"--junitxml={RESULTS}/junit.xml", *job["tests"], check=False)
+    if "tests" in job:
+        tests = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v"]
+        run(*tests, f"--junitxml={RESULTS}/junit.xml", *job["tests"], check=False)
+    for command in job.get("commands", ()):
+        run(*command)
 
 
 if __name__ == "__main__":

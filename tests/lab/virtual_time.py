@@ -66,11 +66,22 @@ def tests() -> tuple[str, ...]:
 
 def run(wanted: Sequence[str]) -> dict[str, Result]:
     """Boot a machine, run tests there, and tell what became of each."""
+    running = boot(DIRECTORY, {"tests": list(wanted)}, PATIENCE)
+    told = _told(DIRECTORY / "junit.xml")
+    unknown = Result(failure=f"nothing was told of it:\n{running.last_words()}")
+    return {test: told.get(_key(test), unknown) for test in wanted}
+
+
+def boot(directory: Path, job: dict[str, object], seconds: float) -> machine.Running:
+    """Let a machine do a job (see `debian_init`); console and results are in the directory.
+
+    What was there is removed. Raises AssertionError where it takes longer than some seconds.
+    """
     image = debian_image.image()
-    shutil.rmtree(DIRECTORY, ignore_errors=True)
-    DIRECTORY.mkdir(parents=True)
-    disk = DIRECTORY / "tree.img"
-    tree.disk(disk, {"tests": list(wanted), "environment": ENVIRONMENT})
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    disk = directory / "tree.img"
+    tree.disk(disk, {"environment": ENVIRONMENT, **job})
     debian_image.label(disk, "tree")
     described = machine.Machine(
         image.kernel,
@@ -80,17 +91,15 @@ def run(wanted: Sequence[str]) -> dict[str, Result]:
         MEGABYTES,
         disks_are_memory=True,
     )
-    running = machine.start(described, DIRECTORY)
+    running = machine.start(described, directory)
     try:
-        running.wait(PATIENCE)
-        running.unpack_results(DIRECTORY)
+        running.wait(seconds)
+        running.unpack_results(directory)
     finally:
         running.kill()
         disk.unlink()
         running.results.unlink()
-    told = _told(DIRECTORY / "junit.xml")
-    unknown = Result(failure=f"nothing was told of it:\n{running.last_words()}")
-    return {test: told.get(_key(test), unknown) for test in wanted}
+    return running
 
 
 def _told(report: Path) -> dict[tuple[str, str], Result]:

@@ -111,7 +111,8 @@ def page(all_places: Sequence[Place]) -> str:
     """The report."""
     parts = [_INTRODUCTION]
     for place in all_places:
-        parts.append(f"- **{place.facts['title']}**: {place.facts['what']}")
+        told = f"- **{place.facts['title']}**: {place.facts['what']}"
+        parts.append(textwrap.fill(told, 99, subsequent_indent="  "))
     for title, text, make in _SECTIONS:
         tables = [
             f"{place.facts['title']}:\n\n{_table(*make(place))}"
@@ -250,20 +251,26 @@ _SECTIONS = (
 )
 
 
+def write(results: Path, out: Path) -> None:
+    """Write the page and its figures; raises SystemExit where there are no results."""
+    found = places(results)
+    if not found:
+        raise SystemExit(f"{results}: no results of {' or '.join(PLACES)}")
+    out.mkdir(parents=True, exist_ok=True)
+    for number, unit, scale, label in ((5, "kbps", 1000, "Mbit/s"), (6, "ms", 1, "ms")):
+        if any(place.rows.get(f"figure{number}") for place in found):
+            print(draw(out, number, unit, scale, label, found))
+    (out / "paper.md").write_text(page(found))
+    print(out / "paper.md")
+
+
 def main() -> None:
     """Write the page and its figures."""
     parser = argparse.ArgumentParser(description="A page of what experiments measured.")
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=DOCS)
     options = parser.parse_args()
-    found = places(options.results)
-    if not found:
-        raise SystemExit(f"{options.results}: no results of {' or '.join(PLACES)}")
-    for number, unit, scale, label in ((5, "kbps", 1000, "Mbit/s"), (6, "ms", 1, "ms")):
-        if any(place.rows.get(f"figure{number}") for place in found):
-            print(draw(options.out, number, unit, scale, label, found))
-    (options.out / "paper.md").write_text(page(found))
-    print(options.out / "paper.md")
+    write(options.results, options.out)
 
 
 if __name__ == "__main__":
