@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from functools import cache
 
@@ -13,6 +14,9 @@ from hypothesis import settings
 settings.register_profile("quick", deadline=None, stateful_step_count=30)
 settings.register_profile("long", deadline=None, stateful_step_count=80, max_examples=3000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+# In the background of a script SIGINT is ignored, and so it is by all that is started there.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @cache
