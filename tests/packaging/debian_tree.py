@@ -70,7 +70,7 @@ def _build(directory: Path, packages: Path) -> None:
     debian.run("chroot", root, "apt-get", "-qq", "update")
     wanted = [f"/packages/{deb.name}" for deb in packages.glob("*.deb")]
     download = ("apt-get", "-qq", "-y", "-o", "APT::Sandbox::User=root", "--download-only")
-    debian.run("chroot", root, *download, "install", *wanted)
+    debian.run("chroot", root, *download, "install", *wanted, "snmpd")
     shutil.rmtree(root / "packages")
 
 

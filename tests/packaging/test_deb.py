@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -15,6 +10,7 @@ from vmib import machines
 from vmib.machines import Machine, MachineVif
 
 from . import asking, debian_tree, units
+from .agent_process import agent, logged
 from .asking import add_user, put
 from .debian_tree import Tree
 
@@ -68,29 +64,6 @@ def add_machine(tree: Tree, number: int, name: str) -> None:
     vif = MachineVif(0, mac, device, "eth0")
     text = machines.dumps(Machine(uuid, name, f"/run/netns/{name}", (vif,)))
     put(tree, f"/etc/vmib/machines/{name}.json", text, 0o644)
-
-
-@contextmanager
-def agent(tree: Tree, *drop_ins: Path) -> Iterator[subprocess.Popen[str]]:
-    """The agent as its unit would run it; what it logs is in /var/log/agent."""
-    with tree.file("/var/log/agent").open("wb") as log:
-        command = tree.inside(*units.command(*drop_ins))
-        process = subprocess.Popen(command, stderr=log, text=True)
-    try:
-        deadline = time.monotonic() + 30
-        while "event=serving" not in logged(tree):
-            assert process.poll() is None, logged(tree)
-            assert time.monotonic() < deadline, logged(tree)
-            time.sleep(0.1)
-        yield process
-    finally:
-        # nsenter hands no signals on; the agent is what has its name in this tree.
-        tree.run("pkill", "-TERM", "-u", "_vmib", "-f", "vmib-agent run", check=False)
-        process.wait(20)
-
-
-def logged(tree: Tree) -> str:
-    return tree.file("/var/log/agent").read_text()
 
 
 def snmp(tree: Tree, tool: str, *arguments: str, check: bool = True) -> str:
