@@ -99,7 +99,10 @@ def _parsed(text: bytes) -> Line | None:
 
 def _is_torn(rest: bytes) -> bool:
     """Whether this can be what a power cut left of one line, with nothing after it."""
-    return not _any_whole(rest.split(b"\n")) and (b"\0" in rest or not rest.endswith(b"\n"))
+    texts = rest.split(b"\n")
+    if len(texts) == 1:  # all of it, but for its end
+        return True
+    return not _any_whole(texts) and (b"\0" in rest or not rest.endswith(b"\n"))
 
 
 def _any_whole(texts: Iterable[bytes]) -> bool:

@@ -203,20 +203,21 @@ def waves(found: Sequence[Subject], packets: int) -> list[list[Subject]]:
     Probes of one set take at most a tenth of an interface's rate, or what its token bucket lets
     pass at once.
     """
-    made: list[tuple[list[Subject], Counter[VifKey]]] = []
+    made: list[tuple[list[Subject], Counter[VifKey], dict[VifKey, float]]] = []
+    octets = packets * _OCTETS
     for subject in found:
-        octets = packets * _OCTETS
-        for members, taken in made:
-            there = taken[subject.vif]
-            fits = not there or there + octets <= _allowance(subject, packets)
+        vif, own = subject.vif, _allowance(subject, packets)
+        for members, taken, borne in made:
+            fits = not taken[vif] or taken[vif] + octets <= min(own, borne[vif])
             if len(members) < ROWS_AT_ONCE and fits:
                 break
         else:
-            members, taken = [], Counter()
-            made.append((members, taken))
+            members, taken, borne = [], Counter(), {}
+            made.append((members, taken, borne))
         members.append(subject)
-        taken[subject.vif] += octets
-    return [members for members, _ in made]
+        taken[vif] += octets
+        borne[vif] = min(own, borne.get(vif, own))
+    return [members for members, _, _ in made]
 
 
 def _allowance(subject: Subject, packets: int) -> float:

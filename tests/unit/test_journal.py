@@ -138,6 +138,12 @@ def test_of_a_line_that_was_cut_nothing_remains(states: list[State], data: st.Da
     assert replayed(whole + written[-1], base, FIRST) == states[-1]
 
 
+def test_a_line_that_lacks_but_its_end_was_cut() -> None:
+    text, _ = journal.line("0" * 64, {})
+    assert journal.read(text[:-1], "0" * 64).changes == ()
+    assert journal.read(text, "0" * 64).changes == ({},)
+
+
 @given(some_states, st.data())
 def test_of_a_line_whose_octets_were_not_all_written_nothing_remains(
     states: list[State], data: st.DataObject
