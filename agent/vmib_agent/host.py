@@ -20,7 +20,7 @@ from vmib.smi import Column, Oid
 from vmib.status import ErrorStatus
 
 from . import inventory as inventories
-from . import numbering, quickset, store, transactions
+from . import numbering, store, transactions
 from .cells import Cells, HostFacts
 from .delivery import Way
 from .desired import RowKey
@@ -38,6 +38,7 @@ from .readings import Readings
 from .reconciler import Infeasible, Plan, Reconciler, shaped_vifs
 from .service import Missing, SetRefused, Value, VarBind
 from .shapingstate import ShapedVif
+from .staging import Staging
 from .state import Intent, Key, Now, State, have_same_keys
 from .statefile import StateFile, StateUnreadable
 from .target import ifb_name
@@ -104,11 +105,11 @@ class Host:
         self._ticks = 0
         self._version = 0
         self.epoch = 0
+        self._world = World()
+        self._known: tuple[object, ...] = ()
         self.state = State(spin_lock=secrets.randbelow(2**31))
         self.rows = Rows({}, Inventory())
         self._shaped: tuple[Inventory, Mapping[VifKey, ShapedVif]] = Inventory(), {}
-        self._world = World()
-        self._known: tuple[object, ...] = ()
         self.pifs: Mapping[int, Pif] = {}
         self.mode = HostAgentMode.recovering
         self.hypervisor_status = OperStatus.unknown
@@ -126,6 +127,15 @@ class Host:
         self._cells = Cells(self)
         self._view = View(self._cells)
         self._notices = Notices(send, self._view.get)
+
+    @property
+    def state(self) -> State:
+        """What is in force."""
+        return self._staging.state()
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self._staging = Staging(state, self._world)
 
     @property
     def version(self) -> int:
@@ -171,10 +181,11 @@ class Host:
 
     def set_quickly(self, cells: Sequence[Cell], principal: str) -> bool:
         """All of the cells, if that takes neither disk nor kernel; else False, and nothing."""
-        state = quickset.after(self.state, cells, principal, self._clock(), self.world())
-        if state is None:
+        world = self.world()
+        if self._staging.world is not world:
+            self._staging = Staging(self.state, world)
+        if not self._staging.take(cells, principal, self._clock()):
             return False
-        self.state = state
         self._changes()
         return True
 

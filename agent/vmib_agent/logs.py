@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TextIO
@@ -95,12 +96,48 @@ class _Handler(logging.StreamHandler[TextIO]):
     def __init__(self, lines: _Lines) -> None:
         super().__init__(sys.stderr)
         self._lines = lines
+        self._held: deque[str] = deque()
         self.setFormatter(lines)
 
     def write(self, text: str) -> None:
-        """Write a line of level info."""
-        self.stream.write(self._lines.info(text) + "\n")
-        self.stream.flush()
+        """Write a line of level info, or hold it back for `Together`."""
+        self._held.append(self._lines.info(text) + "\n")
+        if not together.is_entered:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Write what was held back."""
+        self.acquire()  # whoever logs from another thread lets go, too
+        try:
+            lines = [self._held.popleft() for _ in range(len(self._held))]
+            if lines:
+                self.stream.write("".join(lines))
+                self.stream.flush()
+        finally:
+            self.release()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, after what was held back before it."""
+        self.let_go()
+        super().emit(record)
+
+
+class Together:
+    """`with together:` has the lines of `info` inside written at its end, all at once."""
+
+    is_entered = False
+
+    def __enter__(self) -> None:
+        self.is_entered = True
+
+    def __exit__(self, *_: object) -> None:
+        self.is_entered = False
+        for handler in log.handlers:
+            if isinstance(handler, _Handler):
+                handler.let_go()
+
+
+together = Together()
 
 
 def configure(level: str) -> None:

@@ -1,31 +1,27 @@
 """The short way for the SETs that managers send by the thousand, from octets to a state.
 
 These are the lock, and numbers in rows that exist, staged in an open transaction. They touch
-neither disk nor kernel. Whatever is not plainly one of them, or would be refused, is `None` or
-`NotPlain` here, has had no effect, and goes the long way (`setrequest`, `store`); what goes the
-short way comes to the same state there.
+neither disk nor kernel. Whatever is not plainly one of them, or would be refused, is `NotPlain`
+here or False in `staging`, has had no effect, and goes the long way (`setrequest`, `store`); what
+goes the short way comes to the same state there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, Protocol
 
-from vmib.rows import HostAgentMode, StorageType
 from vmib.schema import FIXED, locate
 from vmib.smi import Column, IndexRefused, Kind, Oid, Scalar
 from vmib.snmp import ber
 from vmib.snmp.channel import NotPlain, inside, integer_end
 from vmib.snmp.message import PduType
 
-from .persistent import GONE, persistent
-from .records import evolved
 from .rules import ROW_RULES, VALUE_RULES, RowRule
 from .setrequest import key_of
-from .state import LOCK_MODULUS, Intent, Key, Now, State
-from .transactions import OPEN, kept_alive, restaged
-from .world import PROBE, SHAPE, TXN, VIF, VM, World, effective, is_default
+from .state import Key
+from .world import PROBE, TXN, VIF, VM
 
 _SET = int(PduType.SET)
 _NO_ERROR = b"\2\1\0\2\1\0"
@@ -37,14 +33,15 @@ _WITH_RULES = frozenset({"RowStatus", "StorageType"})
 
 
 class Place(NamedTuple):
-    """Where a varbind writes to: an instance, its table ("" for the lock), the row's key, and what
-    a number that comes with this tag is turned into; `read` raises where it is not allowed."""
+    """Where a varbind writes to: an instance, its row (table and key; none for the lock), and what
+    a number that comes with this tag is turned into: one of `plain` is the value itself, `read`
+    makes one of others, or raises where it is not allowed."""
 
     oid: Oid
-    table: str
-    key: Key
+    row: tuple[str, Key] | None
     field: str
     tag: int
+    plain: range
     read: Callable[[int], Any]
     rules: Sequence[RowRule]
 
@@ -82,19 +79,20 @@ def parse(data: bytes, at: int) -> Plain:
         cells: list[Cell] = []
         while at < end:
             name = at + 4
-            value = name + data[at + 3]
-            tag, size = data[value], data[value + 1]
-            after = value + 2 + size
+            named = name + data[at + 3]
+            tag, size = data[named], data[named + 1]
+            after = named + 2 + size
             if data[at] != ber.SEQUENCE or data[at + 1] != after - at - 2 or data[at + 1] >= 0x80:
                 raise NotPlain
-            place = _place(data[name:value])
+            place = _place(data[name:named])
             if data[at + 2] != ber.OBJECT_IDENTIFIER or place is None or place.tag != tag:
                 raise NotPlain
-            octets = data[value + 2 : after]
+            octets = data[named + 2 : after]
             number = int.from_bytes(octets, signed=True)
             if size > 5 or size != (number if number >= 0 else ~number).bit_length() // 8 + 1:
                 raise NotPlain
-            cells.append(Cell(place, place.read(number)))
+            value = number if number in place.plain else place.read(number)
+            cells.append(Cell(place, value))
             at = after
     except NotPlain:
         raise
@@ -116,7 +114,7 @@ def _place(octets: bytes) -> Place | None:
     if isinstance(leaf, Scalar) or table is None:
         if leaf.name != _LOCK or found.suffix != (0,):
             return None
-        return Place(oid, "", (), _LOCK, leaf.syntax.tag, partial(_value, leaf, ()), ())
+        return Place(oid, None, _LOCK, leaf.syntax.tag, _plain(leaf), partial(_value, leaf, ()), ())
     if not leaf.access.writable or table.name in _OTHERS:
         return None
     if leaf.syntax.kind not in _NUMBERS or leaf.syntax.convention in _WITH_RULES:
@@ -127,7 +125,17 @@ def _place(octets: bytes) -> Place | None:
         return None
     rules = [rule for rule in ROW_RULES.get(table.name, ()) if leaf.field in rule.fields]
     read = partial(_value, leaf, key)
-    return Place(oid, table.name, key, leaf.field, leaf.syntax.tag, read, rules)
+    row = table.name, key
+    return Place(oid, row, leaf.field, leaf.syntax.tag, _plain(leaf), read, rules)
+
+
+def _plain(leaf: Column | Scalar) -> range:
+    """Numbers that are allowed, and values as they are."""
+    syntax = leaf.syntax
+    if syntax.kind is not Kind.INT or leaf.name in VALUE_RULES or len(syntax.ranges) != 1:
+        return range(0)
+    low, high = syntax.ranges[0]
+    return range(low, high + 1)
 
 
 def _value(leaf: Column | Scalar, key: Key, number: int) -> Any:
@@ -138,65 +146,3 @@ def _value(leaf: Column | Scalar, key: Key, number: int) -> Any:
     if rule is not None and not rule.allows(key, value):
         raise NotPlain
     return value
-
-
-def after(
-    state: State, cells: Sequence[Cell], principal: str, now: Now, world: World
-) -> State | None:
-    """The state that a SET comes to, or None where the long way has to judge it."""
-    lock = state.spin_lock
-    rows: dict[tuple[str, Key], dict[str, Cell]] = {}
-    for cell in cells:
-        place = cell.place
-        if place.table:
-            fields = rows.setdefault((place.table, place.key), {})
-            if fields.setdefault(place.field, cell) is not cell:
-                return None
-        elif cell.value == lock == state.spin_lock:
-            lock = (lock + 1) % LOCK_MODULUS
-        else:
-            return None
-    txn = state.current
-    is_own = txn is not None and txn.state in OPEN and txn.owner == principal
-    if not rows:
-        state = evolved(state, {"spin_lock": lock})
-        return kept_alive(state, principal, now) if is_own else state
-    if txn is None or txn.candidate is None or not is_own:
-        return None
-    if world.mode is not HostAgentMode.normal:
-        return None
-    changes: dict[str, dict[Key, Any]] = {}
-    count = txn.changes
-    for (table, key), fields in rows.items():
-        change = _change(txn.candidate, table, key, fields, world)
-        if change is None:
-            return None
-        before, row = change
-        if before is not row and before != row:
-            changes.setdefault(table, {})[key] = GONE if row is None else row
-            committed = state.intent.get(table, {}).get(key)
-            count += (row != committed) - (before is not committed and before != committed)
-    candidate = {**txn.candidate}
-    for table, changed in changes.items():
-        candidate[table] = persistent(candidate.get(table, {})).changed(changed)
-        if not candidate[table]:
-            del candidate[table]
-    if not changes:
-        return kept_alive(evolved(state, {"spin_lock": lock}), principal, now)
-    current = restaged(txn, candidate, count, now)
-    return evolved(state, {"spin_lock": lock, "current": current})
-
-
-def _change(
-    candidate: Intent, table: str, key: Key, fields: Mapping[str, Cell], world: World
-) -> tuple[Any, Any] | None:
-    """A row as it is staged and as it is to be staged, None for none; or None if in doubt."""
-    before = candidate.get(table, {}).get(key)
-    row = effective(candidate, world, table, key) if before is None else before
-    if row is None or row.storage_type == StorageType.readOnly:
-        return None
-    row = evolved(row, {name: cell.value for name, cell in fields.items()})
-    for cell in fields.values():
-        if not all(rule.holds(key, row) for rule in cell.place.rules):
-            return None
-    return before, None if table == SHAPE and is_default(table, row) else row

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 CAPACITY = 65536
+_SWEEPING_SECONDS = 1.0
 
 
 class Recent(Generic[T]):
@@ -21,6 +22,7 @@ class Recent(Generic[T]):
         self._clock = clock
         self._capacity = capacity
         self._kept: OrderedDict[bytes, tuple[float, T]] = OrderedDict()
+        self._swept = clock()
 
     def find(self, key: bytes) -> T | None:
         """The outcome remembered under a key, or None."""
@@ -32,7 +34,12 @@ class Recent(Generic[T]):
         now = self._clock()
         kept = self._kept.get(key)
         if kept is None or kept[0] <= now:
-            self._kept.pop(key, None)
+            if kept is not None:
+                del self._kept[key]
             self._kept[key] = now + self._seconds, outcome
-        while next(iter(self._kept.values()))[0] <= now or len(self._kept) > self._capacity:
-            self._kept.popitem(last=False)
+            if len(self._kept) > self._capacity:
+                self._kept.popitem(last=False)
+        if now >= self._swept + _SWEEPING_SECONDS:
+            self._swept = now
+            while self._kept and next(iter(self._kept.values()))[0] <= now:
+                self._kept.popitem(last=False)

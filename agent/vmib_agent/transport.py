@@ -13,7 +13,7 @@ from typing import Any
 from vmib.errors import VmibError
 
 from .config import Endpoint
-from .logs import RateLimit, event, log
+from .logs import RateLimit, event, log, together
 
 Handler = Callable[[bytes, tuple[str, int]], bytes | None]
 
@@ -98,20 +98,21 @@ class Listeners:
         receive: Callable[[int], tuple[bytes, Any]],
         send: Callable[[bytes, Any], object],
     ) -> None:
-        for _ in range(_DATAGRAMS_IN_A_ROW):
-            try:
-                datagram, address = receive(_MAX_DATAGRAM)
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError as error:
-                self._complain("cannot-receive", error)
-                return
-            answer = self._handler(datagram, address[:2])
-            if answer is not None:
+        with together:
+            for _ in range(_DATAGRAMS_IN_A_ROW):
                 try:
-                    send(answer, address)
+                    datagram, address = receive(_MAX_DATAGRAM)
+                except (BlockingIOError, InterruptedError):
+                    return
                 except OSError as error:
-                    self._complain("cannot-send", error)
+                    self._complain("cannot-receive", error)
+                    return
+                answer = self._handler(datagram, address[:2])
+                if answer is not None:
+                    try:
+                        send(answer, address)
+                    except OSError as error:
+                        self._complain("cannot-send", error)
 
     def _complain(self, kind: str, error: OSError) -> None:
         suppressed = self._complaints.suppressed_before(kind)

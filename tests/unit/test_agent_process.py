@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vmib_agent import systemd
-from vmib_agent.logs import RateLimit, configure, event, log
+from vmib_agent.logs import RateLimit, configure, event, info, log, together
 from vmib_agent.recent import Recent
 from vmib_agent.systemd import NotASocket
 
@@ -43,6 +43,28 @@ def test_lines_carry_the_journals_priority(
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "<4>level=warning event=careful"
     assert all(line.startswith("<3>") for line in lines[1:])
+    log.handlers.clear()
+    log.propagate = True
+    log.setLevel(logging.NOTSET)
+
+
+def test_lines_that_belong_together_are_written_in_order(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure("info")
+    with together:
+        info("first")
+        assert capsys.readouterr().err == ""
+        log.warning("second")
+        assert [line.split()[-1] for line in capsys.readouterr().err.splitlines()] == [
+            "first",
+            "second",
+        ]
+        info("third")
+        info("fourth")
+    info("fifth")
+    words = [line.split()[-1] for line in capsys.readouterr().err.splitlines()]
+    assert words == ["third", "fourth", "fifth"]
     log.handlers.clear()
     log.propagate = True
     log.setLevel(logging.NOTSET)

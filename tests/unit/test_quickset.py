@@ -91,6 +91,8 @@ class Two:
         self.long = One(place / "long", self.who, self.known, quick=False)
         self.number = 0
         self.last: tuple[bytes, tuple[str, int]] | None = None
+        self.is_looked_at = True
+        """Whether the states are compared after every SET; then each is made."""
 
     def set(self, varbinds: Sequence[ber.VarBind], user: int, max_size: int = 65507) -> Pdu | None:
         """The answer of both to a SET."""
@@ -111,7 +113,8 @@ class Two:
         self.last = datagram, ("192.0.2.9", port)
         found = [self._answer(one) for one in (self.short, self.long)]
         assert found[0] == found[1]
-        self.agree()
+        if self.is_looked_at:
+            self.agree()
         return found[0]
 
     def _answer(self, one: One) -> Pdu | None:
@@ -219,6 +222,7 @@ steps = st.one_of(
     st.tuples(st.just("set"), pdus, someone),
     st.tuples(st.just("again"), st.booleans(), st.just(0)),
     st.tuples(st.just("wait"), st.sampled_from([1, 20, 301]), st.just(0)),
+    st.tuples(st.just("look"), st.booleans(), st.just(0)),
 )
 
 
@@ -234,8 +238,12 @@ def test_both_ways_come_to_the_same(is_open: bool, taken: list[tuple[str, Any, i
                 both.set(what, user)
             elif kind == "wait":
                 both.wait(what)
+            elif kind == "look":
+                both.agree()
+                both.is_looked_at = what
             elif both.last is not None:
                 both.answer(both.last[0], 40000 + what)
+        both.agree()
 
 
 @pytest.fixture
@@ -261,6 +269,33 @@ def test_the_lock_and_what_is_staged_go_the_short_way(both: Two) -> None:
     assert answer is not None
     assert answer.error_status == 0
     assert both.short.agent.host.state.intent["vmibShapeTable"][1, 1, TO].rate == 900
+
+
+def test_what_is_staged_stays_when_another_takes_the_lock(both: Two) -> None:
+    both.set([cell("vmibTxnRowStatus", (1,), GO)], 0)
+    both.is_looked_at = False
+    for rate in (900, 700, 901):
+        both.set([cell("vmibShapeRate", (1, 1, TO), rate)], 0)
+    both.set([cell("vmibShapeDelay", (1, 1, TO), 9), cell("vmibLinkRate", LINK, 9)], 0)
+    both.set([cell("vmibTxnSpinLock", (), 7)], 1)
+    assert both.short.quickly == 5
+    both.agree()
+    current = both.short.agent.host.state.current
+    assert current is not None
+    assert current.changes == 2
+
+
+def test_a_machine_that_goes_takes_its_interfaces_with_it(both: Two) -> None:
+    both.set([cell("vmibTxnRowStatus", (1,), GO)], 0)
+    both.is_looked_at = False
+    both.set([cell("vmibShapeRate", (1, 1, TO), 900)], 0)
+    for one in (both.short, both.long):
+        one.agent.hypervisor.stop(UUID)
+        one.agent.wait(1)
+    answer = both.set([cell("vmibShapeRate", (1, 2, FROM), 900)], 0)
+    assert answer is not None
+    assert answer.error_status != 0
+    both.agree()
 
 
 def test_a_copy_and_a_retransmission_change_nothing_more(both: Two) -> None:

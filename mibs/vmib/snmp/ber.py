@@ -172,16 +172,23 @@ def _not_too_long(tag: int, value: bytes) -> bytes:
     return value
 
 
+def head(tag: int, size: int) -> bytes:
+    """What stands before so many octets of contents: a tag, the shortest form of the length."""
+    if size < 0x80:
+        return bytes((tag, size))
+    if size < 0x100:
+        return bytes((tag, 0x81, size))
+    if size < 0x10000:
+        return bytes((tag, 0x82, size >> 8, size & 0xFF))
+    return bytes((tag, 0x84)) + size.to_bytes(4)
+
+
 def tlv(tag: int, contents: bytes) -> bytes:
     """A tag, the shortest form of the length, and the contents."""
     size = len(contents)
     if size < 0x80:
         return bytes((tag, size)) + contents
-    if size < 0x100:
-        return bytes((tag, 0x81, size)) + contents
-    if size < 0x10000:
-        return bytes((tag, 0x82, size >> 8, size & 0xFF)) + contents
-    return bytes((tag, 0x84)) + size.to_bytes(4) + contents
+    return head(tag, size) + contents
 
 
 def encode_integer(value: int, tag: int = INTEGER) -> bytes:

@@ -17,6 +17,7 @@ from .ber import (
     DecodeError,
     decode_integer,
     encode_integer,
+    head,
     tlv,
 )
 from .message import AUTH, MIN_MESSAGE, PRIV, REPORTABLE
@@ -140,7 +141,7 @@ class Channel:
         self._no_digest = bytes(size)
         self._header = encode_integer(max_size) + _ENCODED[flags]
         self._times = (-1, -1)
-        self._before_salt = b""
+        self._parameters = b""
         self._seen = b"\0"
         self._seen_times = (-1, -1)
 
@@ -152,17 +153,17 @@ class Channel:
         """
         if (boots, time) != self._times:
             self._times = boots, time
-            times = encode_integer(boots) + encode_integer(time)
-            self._before_salt = self._engine + times + self._user + self._no_digest + _SALT
+            parameters = self._engine + encode_integer(boots) + encode_integer(time) + self._user
+            size = len(parameters) + len(self._no_digest) + len(_SALT) + _SALT_OCTETS
+            inner = head(SEQUENCE, size) + parameters
+            size += len(inner) - len(parameters)
+            self._parameters = self._header + head(OCTET_STRING, size) + inner
         data = self._keys.encrypt(boots, time, salt, tlv(SEQUENCE, self._names + pdu))
-        body = tlv(OCTET_STRING, data)
-        security = tlv(OCTET_STRING, tlv(SEQUENCE, self._before_salt + salt))
-        header = msg_id + self._header
-        start = _VERSION_AND_HEADER + bytes((len(header),)) + header
-        message = tlv(SEQUENCE, start + security + body)
-        stop = len(message) - len(body) - len(_SALT) - _SALT_OCTETS
-        before = message[: stop - len(self._no_digest)]
-        return before + self._keys.digest(message) + message[stop:]
+        after = _SALT + salt + tlv(OCTET_STRING, data)
+        header = bytes((len(msg_id) + len(self._header),)) + msg_id
+        before = _VERSION_AND_HEADER + header + self._parameters
+        before = head(SEQUENCE, len(before) + len(self._no_digest) + len(after)) + before
+        return before + self._keys.digest(before + self._no_digest + after) + after
 
     def open(self, data: bytes, found: Outline) -> tuple[int, int, bytes, int]:
         """The authority's boots and time, the ScopedPDU, and where the PDU in it starts.
