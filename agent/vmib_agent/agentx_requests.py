@@ -30,7 +30,7 @@ from .agentx import (
     UndoSet,
 )
 from .agentx_quick import Quick
-from .logs import RateLimit, event, log
+from .logs import RateLimit, event, info, log
 from .responders import MAX_BULK_VARBINDS
 from .service import MibService, Missing, PreparedSet, SetRefused, Value, VarBind
 
@@ -263,7 +263,8 @@ class Requests:
         if transaction is None:
             return
         if transaction.is_committed:
-            self._log(_DONE, transaction.tested, "")
+            what = f"user={PRINCIPAL} source=master varbinds={len(transaction.tested)}"
+            info(f'event=set {what} status=noError index=0 reason=""')
         self._release(transaction)
 
     def _release(self, transaction: _Transaction) -> None:
@@ -280,8 +281,7 @@ class Requests:
         return answer
 
     def _log(self, answer: Response, varbinds: Sequence[VarBind], reason: str) -> None:
-        level = log.warning if answer.error or reason else log.info
-        level(
+        log.warning(
             event(
                 "set",
                 user=PRINCIPAL,

@@ -20,7 +20,7 @@ from vmib.smi import Column, Oid
 from vmib.status import ErrorStatus
 
 from . import inventory as inventories
-from . import numbering, store, transactions
+from . import numbering, quickset, store, transactions
 from .cells import Cells, HostFacts
 from .delivery import Way
 from .desired import RowKey
@@ -175,23 +175,31 @@ class Host:
 
     def set(self, varbinds: Sequence[VarBind], principal: str) -> None:
         """All of the varbinds or none; raises `SetRefused`."""
-        prepared = self.prepare(varbinds, principal)
+        prepared = PreparedChange(self, varbinds, principal)
         prepared.commit()
         prepared.release()
 
     def set_quickly(self, cells: Sequence[Cell], principal: str) -> bool:
         """All of the cells, if that takes neither disk nor kernel; else False, and nothing."""
-        world = self.world()
-        if self._staging.world is not world:
-            self._staging = Staging(self.state, world)
-        if not self._staging.take(cells, principal, self._clock()):
+        if not self._staged().take(cells, principal, self._clock()):
             return False
         self._changes()
         return True
 
+    def would_take(self, cells: Sequence[Cell], principal: str) -> bool:
+        """Whether `set_quickly` would do it."""
+        return self._staged().judge(cells, principal) is not None
+
+    def _staged(self) -> Staging:
+        """What has been set the short way, in the world of now."""
+        world = self.world()
+        if self._staging.world is not world:
+            self._staging = Staging(self.state, world)
+        return self._staging
+
     def prepare(self, varbinds: Sequence[VarBind], principal: str) -> PreparedChange:
         """The first half of `set`: everything is tested, nothing changes. Raises `SetRefused`."""
-        return PreparedChange(self, varbinds, principal)
+        return PreparedChange(self, varbinds, principal, quickset.cells_of(varbinds))
 
     def decide(self, varbinds: Sequence[VarBind], principal: str) -> Decision:
         """What a SET comes to, after a dry run; raises `SetRefused`. Nothing changes."""

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from vmib.status import ErrorStatus
 
+from .quickset import Cell
 from .service import SetRefused, VarBind
 from .state import State
 from .transactions import Decision, Event
@@ -23,6 +24,12 @@ class Changeable(Protocol):
     def epoch(self) -> int:
         """Grows with everything that a decision may depend on."""
 
+    def would_take(self, cells: Sequence[Cell], principal: str) -> bool:
+        """Whether `set_quickly` would do it."""
+
+    def set_quickly(self, cells: Sequence[Cell], principal: str) -> bool:
+        """All of the cells, if that takes neither disk nor kernel; else False, and nothing."""
+
     def decide(self, varbinds: Sequence[VarBind], principal: str) -> Decision:
         """What a SET comes to, after a dry run; raises `SetRefused`. Nothing changes."""
 
@@ -37,13 +44,23 @@ class Changeable(Protocol):
 
 
 class PreparedChange:
-    """Implements `service.PreparedSet`; making one raises `SetRefused`."""
+    """Implements `service.PreparedSet`; making one raises `SetRefused`.
 
-    def __init__(self, host: Changeable, varbinds: Sequence[VarBind], principal: str) -> None:
+    With `cells`, which are all that the varbinds say, it takes the short way where there is one.
+    """
+
+    def __init__(
+        self,
+        host: Changeable,
+        varbinds: Sequence[VarBind],
+        principal: str,
+        cells: Sequence[Cell] | None = None,
+    ) -> None:
         self._host = host
         self._varbinds = varbinds
         self._principal = principal
-        self._decision = host.decide(varbinds, principal)
+        self._cells = cells if cells and host.would_take(cells, principal) else None
+        self._decision = None if self._cells else host.decide(varbinds, principal)
         self._epoch = host.epoch
         self._states: tuple[State, State] | None = None
 
@@ -53,15 +70,20 @@ class PreparedChange:
         What has changed since it was prepared is taken into account: it is decided anew, and
         commitFailed if it is no longer good.
         """
-        if self._host.epoch != self._epoch:
+        before = self._host.state
+        if self._cells is None or not self._host.set_quickly(self._cells, self._principal):
+            self._host.enact(self._decided())
+        self._states = before, self._host.state
+
+    def _decided(self) -> Decision:
+        """What it comes to now."""
+        if self._decision is None or self._host.epoch != self._epoch:
             try:
                 self._decision = self._host.decide(self._varbinds, self._principal)
             except SetRefused as refused:
                 reason = f"since it was tested: {refused.reason}"
                 raise SetRefused(ErrorStatus.commitFailed, refused.index, reason) from None
-        before = self._host.state
-        self._host.enact(self._decision)
-        self._states = before, self._host.state
+        return self._decision
 
     def undo(self) -> None:
         """Take back what `commit` has done, if it has; raises `SetRefused` (undoFailed)."""
@@ -73,4 +95,5 @@ class PreparedChange:
         """It is over: what was committed and not undone is announced."""
         if self._states is not None:
             self._states = None
-            self._host.announce(self._decision.events)
+            if self._decision is not None:
+                self._host.announce(self._decision.events)

@@ -13,12 +13,13 @@ from functools import lru_cache, partial
 from typing import Any, NamedTuple, Protocol
 
 from vmib.schema import FIXED, locate
-from vmib.smi import Column, IndexRefused, Kind, Oid, Scalar
+from vmib.smi import Column, IndexRefused, Kind, Oid, Scalar, SyntaxRefused
 from vmib.snmp import ber
 from vmib.snmp.channel import NotPlain, inside, integer_end
 from vmib.snmp.message import PduType
 
 from .rules import ROW_RULES, VALUE_RULES, RowRule
+from .service import VarBind
 from .setrequest import key_of
 from .state import Key
 from .world import PROBE, TXN, VIF, VM
@@ -103,12 +104,32 @@ def parse(data: bytes, at: int) -> Plain:
     return Plain(data[start:stop] + _NO_ERROR + ber.tlv(ber.SEQUENCE, data[first:end]), cells)
 
 
+def cells_of(varbinds: Sequence[VarBind]) -> Sequence[Cell] | None:
+    """The cells of a SET that was decoded; None where one is not plain."""
+    cells: list[Cell] = []
+    for oid, (tag, raw) in varbinds:
+        place = _place_of(oid)
+        if place is None or place.tag != tag or not isinstance(raw, int):
+            return None
+        try:
+            cells.append(Cell(place, raw if raw in place.plain else place.read(raw)))
+        except (NotPlain, SyntaxRefused):
+            return None
+    return cells or None
+
+
 @lru_cache(maxsize=1 << 14)
 def _place(octets: bytes) -> Place | None:
-    """What an OID stands for; None where a SET of it is not plain. Raises `DecodeError`."""
+    """What an OID stands for, by its octets; as `_place_of`. Raises `DecodeError`."""
     oid = ber.parse_oid(octets)
+    return _place_of(oid) if ber.encode_oid(oid)[2:] == octets else None
+
+
+@lru_cache(maxsize=1 << 14)
+def _place_of(oid: Oid) -> Place | None:
+    """What an OID stands for; None where a SET of it is not plain."""
     found = locate(oid)
-    if found is None or ber.encode_oid(oid)[2:] != octets:
+    if found is None:
         return None
     leaf, table = found.object, found.table
     if isinstance(leaf, Scalar) or table is None:

@@ -33,6 +33,13 @@ class _Row(NamedTuple):
         return evolved(self.before, self.fields)
 
 
+class Judged(NamedTuple):
+    """What a SET of the short way comes to: the lock afterwards, and rows with their cells."""
+
+    lock: int
+    rows: Sequence[tuple[_Row, _Cells]]
+
+
 class Staging:
     """A state and what has been set since, as `world` allows it."""
 
@@ -60,35 +67,41 @@ class Staging:
 
     def take(self, cells: Sequence[Cell], principal: str, now: Now) -> bool:
         """Note a SET; or nothing of it, where the long way has to judge it."""
+        judged = self.judge(cells, principal)
+        if judged is None:
+            return False
+        for known, fields in judged.rows:
+            for name, cell in fields.items():
+                if known.fields.get(name, getattr(known.before, name)) != cell.value:
+                    known.fields[name] = cell.value
+        self._lock = judged.lock
+        if principal == self._owner:
+            self._kept_alive = now
+        self._is_ahead = True
+        return True
+
+    def judge(self, cells: Sequence[Cell], principal: str) -> Judged | None:
+        """What a SET comes to; None where the long way has to judge it. Nothing is noted."""
         lock = self._lock
         said: dict[tuple[str, Key], _Cells] = {}
         for cell in cells:
             row, field = cell.place.row, cell.place.field
             if row is not None:
                 if said.setdefault(row, {}).setdefault(field, cell) is not cell:
-                    return False
+                    return None
             elif cell.value == lock == self._lock:
                 lock = (lock + 1) % LOCK_MODULUS
             else:
-                return False
-        is_own = principal == self._owner
-        if said and not (is_own and self.world.mode is HostAgentMode.normal):
-            return False
-        changes = []
+                return None
+        if said and (principal != self._owner or self.world.mode is not HostAgentMode.normal):
+            return None
+        rows = []
         for (table, key), fields in said.items():
             known = self._rows.get((table, key)) or self._found(table, key)
             if known is None or not _is_consistent(key, known, fields):
-                return False
-            changes.append((known, fields))
-        for known, fields in changes:
-            for name, cell in fields.items():
-                if known.fields.get(name, getattr(known.before, name)) != cell.value:
-                    known.fields[name] = cell.value
-        self._lock = lock
-        if is_own:
-            self._kept_alive = now
-        self._is_ahead = True
-        return True
+                return None
+            rows.append((known, fields))
+        return Judged(lock, rows)
 
     def _found(self, table: str, key: Key) -> _Row | None:
         """A row of the candidate, which is known from now on; None if in doubt."""

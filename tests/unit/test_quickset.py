@@ -32,12 +32,14 @@ from vmib.snmp.message import (
     decode_scoped,
     encode_scoped,
 )
-from vmib_agent import daemon, identity, users
+from vmib_agent import daemon, identity, store, users
 from vmib_agent.config import Config, Limits
 from vmib_agent.frontend import FrontEnd
+from vmib_agent.host import Host
 from vmib_agent.identity import Identity
 from vmib_agent.quickset import Cell
 from vmib_agent.sealing import Sealer
+from vmib_agent.service import SetRefused, Value, VarBind
 from vmib_agent.users import Role, User
 
 from .fake_host import FakeAgent, vb
@@ -244,6 +246,55 @@ def test_both_ways_come_to_the_same(is_open: bool, taken: list[tuple[str, Any, i
             elif both.last is not None:
                 both.answer(both.last[0], 40000 + what)
         both.agree()
+
+
+def outcome(
+    host: Host, varbinds: Sequence[ber.VarBind], in_phases: bool, undone: bool
+) -> tuple[str, int]:
+    """What becomes of a SET by an AgentX master, in its phases or at once."""
+    asked = [VarBind(oid, Value(tag, raw)) for oid, (tag, raw) in varbinds if raw is not None]
+    try:
+        if in_phases:
+            prepared = host.prepare(asked, "agentx")
+            prepared.commit()
+            if undone:
+                prepared.undo()
+            prepared.release()
+        elif not undone:
+            host.set(asked, "agentx")
+    except SetRefused as refused:
+        return refused.status.name, refused.index
+    return "noError", 0
+
+
+@settings(max_examples=40)
+@given(st.booleans(), st.lists(st.tuples(pdus, st.sampled_from([False, False, True])), max_size=20))
+def test_a_set_in_phases_comes_to_the_same(is_open: bool, taken: list[tuple[Any, bool]]) -> None:
+    logging.getLogger("vmib_agent").setLevel(logging.CRITICAL)
+    with two() as both:
+        hosts = both.short.agent.host, both.long.agent.host
+        if is_open:
+            begin = [cell("vmibTxnRowStatus", (1,), GO)]
+            assert outcome(hosts[0], begin, True, False) == outcome(hosts[1], begin, False, False)
+        for varbinds, undone in taken:
+            if varbinds:
+                found = outcome(hosts[0], varbinds, True, undone)
+                assert undone or outcome(hosts[1], varbinds, False, False) == found
+                both.agree()
+
+
+def test_what_is_staged_in_phases_takes_the_short_way(both: Two) -> None:
+    host = both.short.agent.host
+    outcome(host, [cell("vmibTxnRowStatus", (1,), GO)], True, False)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(store, "decide", None)
+        staged = [cell("vmibShapeRate", (1, 1, TO), 900), cell("vmibTxnSpinLock", (), 7)]
+        assert outcome(host, staged, True, False) == ("noError", 0)
+        before = host.state
+        assert outcome(host, [cell("vmibShapeRate", (1, 1, TO), 5)], True, True) == ("noError", 0)
+    assert before == host.state
+    assert host.state.current is not None
+    assert host.state.current.changes == 1
 
 
 @pytest.fixture
