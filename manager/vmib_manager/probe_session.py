@@ -130,11 +130,11 @@ class _Session:
         try:
             for batch in self._batches([self._created(subject, lifetime) for subject in own]):
                 made += [key for key, _ in batch]
-                await self._set(group for _, group in batch)
+                await self._put(batch)
             return await self._wait([subject.probe for subject in wave], seconds, tell)
         finally:
             for batch in self._batches([(key, destruction(_TABLE, key)) for key in made]):
-                await self._set(group for _, group in batch)
+                await self._put(batch)
 
     def _created(self, subject: Subject, lifetime: int) -> tuple[ProbeKey, Group]:
         row = Probe(
@@ -153,6 +153,17 @@ class _Session:
         left = iter(groups)
         sizes = [len(each) for each in self._agent.batches([g for _, g in groups], head=head)]
         return [[next(left) for _ in range(size)] for size in sizes]
+
+    async def _put(self, batch: Sequence[tuple[ProbeKey, Group]]) -> None:
+        """Make or remove rows; in halves what the agent finds too big (RFC 3416 section 4.2.5)."""
+        try:
+            await self._set(group for _, group in batch)
+        except SnmpError as error:
+            if error.status != ErrorStatus.tooBig or len(batch) == 1:
+                raise
+            half = len(batch) // 2
+            await self._put(batch[:half])
+            await self._put(batch[half:])
 
     async def _set(self, groups: Iterable[Group]) -> None:
         """One SET, again with the lock of now where somebody else has moved it."""

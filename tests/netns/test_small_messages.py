@@ -73,6 +73,16 @@ def test_what_is_too_big_is_sent_in_halves_and_takes_effect_at_once(
         assert generations == "1"
 
 
+def test_probes_that_are_too_many_for_one_set_are_made_in_halves(tmp_path: Path) -> None:
+    with managed(tmp_path, 7) as (running, vmib):
+        vmib("apply", "real.xml", "virtual.xml")
+        before = len(sets(running))
+        said = vmib("verify", "real.xml", "virtual.xml", "--measure", "--packets", "2")
+        assert "tooBig" not in said
+        assert [one for one in sets(running)[before:] if one[1] == "tooBig"] == [(11, "tooBig")]
+        assert running.value("vmibTxnCurrent.0") == "0"
+
+
 def test_where_not_even_one_row_fits_nothing_is_applied(tmp_path: Path) -> None:
     with managed(tmp_path, 4) as (running, vmib):
         said = vmib("apply", "real.xml", "virtual.xml", check=False)
