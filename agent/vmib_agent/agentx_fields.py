@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from vmib.errors import ValueRefused
-from vmib.smi import Oid
+from vmib.smi import Oid, Raw
 from vmib.snmp import ber
 from vmib.snmp.ber import MAX_OCTETS, MAX_SUBIDS, DecodeError
 
@@ -164,16 +164,20 @@ class Writer:
         for name, (tag, raw) in varbinds:
             self.number(self.order.two_u16, tag, 0)
             self.oid(name)
-            if tag in _EMPTY:
-                continue
-            if tag in ber.RANGES and isinstance(raw, int):
-                layout = {ber.INTEGER: self.order.i32, ber.COUNTER64: self.order.u64}
-                self.number(layout.get(tag, self.order.u32), raw)
-            elif tag in _TEXTS and isinstance(raw, bytes):
-                if tag == ber.IP_ADDRESS and len(raw) != 4:
-                    raise ValueRefused("IpAddress", raw, "four octets")
-                self.text(raw)
-            elif tag == ber.OBJECT_IDENTIFIER and isinstance(raw, tuple):
-                self.oid(raw)
-            else:
-                raise ValueRefused(ber.KINDS.get(tag, f"type {tag}"), raw, "a value of that kind")
+            self.value(tag, raw)
+
+    def value(self, tag: int, raw: Raw) -> None:
+        """The value of a varbind (section 5.4), behind its type and name."""
+        if tag in _EMPTY:
+            return
+        if tag in ber.RANGES and isinstance(raw, int):
+            layout = {ber.INTEGER: self.order.i32, ber.COUNTER64: self.order.u64}
+            self.number(layout.get(tag, self.order.u32), raw)
+        elif tag in _TEXTS and isinstance(raw, bytes):
+            if tag == ber.IP_ADDRESS and len(raw) != 4:
+                raise ValueRefused("IpAddress", raw, "four octets")
+            self.text(raw)
+        elif tag == ber.OBJECT_IDENTIFIER and isinstance(raw, tuple):
+            self.oid(raw)
+        else:
+            raise ValueRefused(ber.KINDS.get(tag, f"type {tag}"), raw, "a value of that kind")

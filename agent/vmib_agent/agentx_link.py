@@ -23,6 +23,7 @@ from .view import View
 FIRST_DELAY = 0.25
 LAST_DELAY = 15.0
 CONNECT_SECONDS = 5.0
+_RECEIVED_AT_ONCE = 1 << 16
 
 _OIDS = {notification.name: notification.oid for notification in objects.NOTIFICATIONS}
 
@@ -153,7 +154,7 @@ class Subagent:
             log.warning(event("agentx-unavailable", **facts))
 
 
-class _Link(asyncio.Protocol):
+class _Link(asyncio.BufferedProtocol):
     """One connection: octets between the socket and the session, and the session's timer."""
 
     def __init__(
@@ -169,6 +170,7 @@ class _Link(asyncio.Protocol):
         self._changed = changed
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._room = memoryview(bytearray(_RECEIVED_AT_ONCE))
         self.ended: asyncio.Future[str] = loop.create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -177,8 +179,12 @@ class _Link(asyncio.Protocol):
         self.send(self._session.connected(self._requests, self._loop.time()))
         self._set_timer()
 
-    def data_received(self, data: bytes) -> None:
-        self._drive(lambda now: self._session.received(data, now))
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._room
+
+    def buffer_updated(self, nbytes: int) -> None:
+        octets = bytes(self._room[:nbytes])
+        self._drive(lambda now: self._session.received(octets, now))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.close("the connection is gone" if exc is None else str(exc))

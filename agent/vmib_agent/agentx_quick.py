@@ -21,7 +21,6 @@ from .agentx import Header, PduType
 from .agentx_codec import NETWORK_BYTE_ORDER, VERSION
 from .agentx_fields import HEADER_OCTETS, NETWORK, Writer
 from .pages import NoPage, PagedSource, Pages
-from .service import Value, VarBind
 from .view import View
 
 _GET, _GET_NEXT = int(PduType.GET), int(PduType.GET_NEXT)
@@ -51,7 +50,13 @@ class Words:
     def varbind(self, octets: bytes, tag: int, raw: Any) -> bytes:
         """The varbind of the instance with these octets."""
         writer = Writer(NETWORK)
-        writer.varbinds([VarBind(self.parse(octets), Value(tag, raw))])
+        writer.number(NETWORK.two_u16, tag, 0)
+        if octets.startswith(_INTERNET) and not any(octets[16:19]) and octets[19]:
+            writer.octets(len(octets) // 4 - 5, octets[19], 0, 0)
+            writer.parts.append(octets[20:])
+        else:
+            writer.oid(self.parse(octets))
+        writer.value(tag, raw)
         return b"".join(writer.parts)
 
 

@@ -135,9 +135,11 @@ def ours(
     extra: str = "",
     first: int = 0,
     cpus: Collection[int] = (0,),
+    there: Iterable[Machine] | None = None,
 ) -> Iterator[Peer]:
-    """vMIB's agent: the whole process, with machines whose devices do not exist."""
-    _prepare(directory, machines_of(vifs, first), _intent(vifs, rows))
+    """vMIB's agent: the whole process; its machines have devices that do not exist, unless others
+    are there."""
+    _prepare(directory, there or machines_of(vifs, first), _intent(vifs, rows))
     port = free_port()
     more = f'[v2c]\ncommunity = "{COMMUNITY}"\nsources = ["127.0.0.0/8"]\n'
     command = _command(directory, f'listen = ["127.0.0.1:{port}"]\n{extra}', more)

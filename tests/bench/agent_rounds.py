@@ -176,8 +176,10 @@ class Measurement:
         requests = self._requests[peer.name]
         if operation.around:
             operation.around[0](requests)
-        datagrams = self._datagrams(operation, peer)
+        datagrams, are_new = self._datagrams(operation, peer)
         answer = requests.ask(datagrams[0]) if not operation.once else None
+        if are_new and not operation.once:  # what is asked for the first time is not measured here
+            agent_load.run(self._loadgen, peer, operation.window, 0, datagrams)
         if answer is not None and operation.name.endswith("GETBULK 25"):
             assert 1 <= len(answer.varbinds) <= BULK[1]
         seconds = 0.0 if operation.once else self._seconds
@@ -188,14 +190,17 @@ class Measurement:
             operation.around[1](requests)
         return spent, load
 
-    def _datagrams(self, operation: Operation, peer: Peer) -> Sequence[bytes]:
-        """Built once, except where they hold only once or have grown too old for USM."""
+    def _datagrams(self, operation: Operation, peer: Peer) -> tuple[Sequence[bytes], bool]:
+        """Built once, except where they hold only once or have grown too old for USM; and whether
+        they are new."""
         made, datagrams = self._built.get((operation.name, peer.name), (0.0, ()))
-        if operation.once or not datagrams or time.monotonic() - made > 60:
-            self._requests[peer.name].settled()
-            made, datagrams = time.monotonic(), operation.build(self._requests[peer.name])
-            self._built[operation.name, peer.name] = made, datagrams
-        return datagrams
+        is_old = operation.version == 3 and time.monotonic() - made > 60
+        if datagrams and not operation.once and not is_old:
+            return datagrams, False
+        self._requests[peer.name].settled()
+        made, datagrams = time.monotonic(), operation.build(self._requests[peer.name])
+        self._built[operation.name, peer.name] = made, datagrams
+        return datagrams, True
 
 
 def in_rounds(measurement: Measurement, operations: Iterable[Operation], rounds: int) -> Any:

@@ -1,6 +1,6 @@
 """How fast the agent answers, beside an agent in C on net-snmp's library, pysnmp, pass_persist.
 
-    agent_speed.py [--rounds N] [--seconds S] [--vifs N,N] [--json FILE] [--markdown FILE]
+    agent_speed.py [--rounds N] [--sections NAME ...] [--json FILE] [--markdown FILE]
 
 Every agent serves the cells of vmibShapeTable on loopback, on the first CPU; a program in C
 replays requests built beforehand, on the second. What counts is the CPU time of the agent for
@@ -32,6 +32,7 @@ import agentx_speed
 import blocking
 import client_speed
 import fleet
+import kernel_sets
 import two_phase
 from agent_load import Requests
 from agent_peers import Peer
@@ -87,19 +88,21 @@ def growth(loadgen: Path, directory: Path, vifs: int, requests: int) -> dict[str
         agent_load.run(loadgen, peer, 8, 0, every)
         agent_load.run(loadgen, peer, WINDOW, 1, reads)
         read = peer.resident()
-        done, rounds = 0, 0
+        done, half = 0, 0.0
         began = time.monotonic()
-        while done < requests and time.monotonic() - began < 60:
-            done += agent_load.run(loadgen, peer, WINDOW, 2, reads).answers
-            rounds += 1
-            if rounds == 1:
-                for datagram in mutated:
-                    _send(peer, datagram)
+        while done < requests and time.monotonic() - began < 90:
+            done += agent_load.run(loadgen, peer, WINDOW, 1, reads).answers
+            for datagram in mutated[:]:
+                _send(peer, datagram)
+            mutated.clear()
+            if not half and done >= requests / 2:
+                half = peer.resident()
         return {
             "vifs": vifs,
             "first_answer_mib": first,
             "all_read_mib": read,
             "requests": done,
+            "half_way_mib": half,
             "afterwards_mib": peer.resident(),
         }
 
@@ -139,68 +142,91 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=0.4, help="of one run of reads")
     parser.add_argument("--vifs", default="1000,10000", help="sizes, separated by commas")
     parser.add_argument("--only", default="", help="operations whose names hold this")
-    parser.add_argument("--speed-alone", action="store_true", help="no memory, start, exporter")
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--json", type=Path, default=Path("out/bench-agent.json"))
     parser.add_argument("--markdown", type=Path)
+    parser.add_argument(
+        "--measured", type=Path, metavar="FILE", help="results of an earlier run; measures nothing"
+    )
     chosen = parser.parse_args(arguments)
-    if IN_NAMESPACE not in os.environ:
+    if chosen.measured:
+        results = json.loads(chosen.measured.read_text())
+    else:
+        if IN_NAMESPACE not in os.environ:
+            sys.exit(_again_in_a_namespace(chosen))
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
         with tempfile.TemporaryDirectory(prefix="vmib-bench-") as temporary:
-            ezsnmp = None if chosen.speed_alone else client_speed.ezsnmp_python(Path(temporary))
-            two_phase.install(ezsnmp)
-            again = ["unshare", "--net", sys.executable, *sys.argv]
-            environment = os.environ | {IN_NAMESPACE: str(ezsnmp or "")}
-            sys.exit(subprocess.run(again, env=environment, check=False).returncode)
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    with tempfile.TemporaryDirectory(prefix="vmib-bench-") as temporary:
-        results = measured(chosen, Path(temporary))
+            results = json.loads(json.dumps(measured(chosen, Path(temporary))))
+        chosen.json.parent.mkdir(parents=True, exist_ok=True)
+        chosen.json.write_text(json.dumps(results, indent=1) + "\n")
     print(as_text(results))
-    chosen.json.parent.mkdir(parents=True, exist_ok=True)
-    chosen.json.write_text(json.dumps(results, indent=1) + "\n")
     if chosen.markdown:
         chosen.markdown.parent.mkdir(parents=True, exist_ok=True)
         chosen.markdown.write_text(as_markdown(results))
 
 
+def _again_in_a_namespace(chosen: argparse.Namespace) -> int:
+    """Run this in a network namespace, beside a Python that has the peers' libraries."""
+    with tempfile.TemporaryDirectory(prefix="vmib-bench-") as temporary:
+        needs = {"two_phase", "client"}.intersection(chosen.sections)
+        python = client_speed.ezsnmp_python(Path(temporary)) if needs else None
+        two_phase.install(python)
+        again = ["unshare", "--net", sys.executable, *sys.argv]
+        environment = os.environ | {IN_NAMESPACE: str(python or "")}
+        return subprocess.run(again, env=environment, check=False).returncode
+
+
+SECTIONS = (
+    *("speed", "exporter", "kernel", "agentx", "two_phase", "blocking"),
+    *("fleet", "growth", "start", "client"),
+)
+"""What can be measured, in this order."""
+
+
 def measured(chosen: argparse.Namespace, directory: Path) -> dict[str, Any]:
     """All results, as what JSON holds."""
     programs = agent_peers.build(directory)
+    python = Path(os.environ[IN_NAMESPACE]) if os.environ[IN_NAMESPACE] else None
+    rounds, seconds = chosen.rounds, chosen.seconds
+    results: dict[str, Any] = {"machine": machine(), "window": WINDOW, "rounds": rounds}
+    began = time.monotonic()
+    if {"speed", "exporter"}.intersection(chosen.sections):
+        results |= _beside_others(chosen, programs, directory)
+    parts: dict[str, Callable[[], Any]] = {
+        "kernel": lambda: kernel_sets.measured(directory),
+        "agentx": lambda: agentx_speed.measured(programs, directory, rounds, seconds),
+        "two_phase": lambda: two_phase.measured(directory, python),
+        "blocking": lambda: blocking.measured(directory),
+        "fleet": lambda: fleet.measured(directory),
+        "growth": lambda: growth(programs["loadgen"], directory, 10_000, MANY),
+        "start": lambda: start_up(directory),
+        "client": lambda: client_speed.measured(programs["agent"], directory, python),
+    }
+    for name, measure in parts.items():
+        if name in chosen.sections:
+            _tell(name)
+            results[name] = measure()
+    return results | {"minutes": (time.monotonic() - began) / 60}
+
+
+def _beside_others(
+    chosen: argparse.Namespace, programs: Mapping[str, Path], directory: Path
+) -> dict[str, Any]:
+    """What one request costs each agent, what none costs, and how long a real reader takes."""
     operations = [found for found in OPERATIONS if chosen.only in found.name]
-    speed: dict[str, Any] = {}
-    idle: dict[str, Any] = {}
-    exporter: dict[str, Any] = {}
+    found: dict[str, Any] = {name: {} for name in ("speed", "idle", "exporter")}
+    found["compared"] = {made.name: made.compared or made.name for made in operations}
     for number, vifs in enumerate(map(int, chosen.vifs.split(","))):
         _tell(f"{vifs:,} interfaces")
         with peers_of(programs, directory, vifs, with_python=number == 0) as peers:
-            measurement = Measurement(programs["loadgen"], peers, chosen.seconds)
-            speed[str(vifs)] = in_rounds(measurement, operations, chosen.rounds)
-            if not chosen.speed_alone:
-                idle[str(vifs)] = {peer.name: idle_share(peer) for peer in peers}
-                if number == 0:
-                    exporter = scrape_seconds(peers, directory)
-    results = {
-        "machine": machine(),
-        "window": WINDOW,
-        "rounds": chosen.rounds,
-        "compared": {found.name: found.compared or found.name for found in operations},
-        "speed": speed,
-    }
-    python = Path(os.environ[IN_NAMESPACE]) if os.environ[IN_NAMESPACE] else None
-    if not chosen.speed_alone:
-        results |= {"idle": idle, "exporter": exporter}
-        rounds, seconds = chosen.rounds, chosen.seconds
-        parts: dict[str, Callable[[], Any]] = {
-            "agentx": lambda: agentx_speed.measured(programs, directory, rounds, seconds),
-            "two_phase": lambda: two_phase.measured(directory, python),
-            "blocking": lambda: blocking.measured(directory),
-            "fleet": lambda: fleet.measured(directory),
-            "growth": lambda: growth(programs["loadgen"], directory, 10_000, MANY),
-            "start": lambda: start_up(directory),
-            "client": lambda: client_speed.measured(programs["agent"], directory, python),
-        }
-        for name, measure in parts.items():
-            _tell(name)
-            results[name] = measure()
-    return results
+            if "exporter" in chosen.sections and number == 0:
+                found["exporter"] = scrape_seconds(peers, directory)
+            if "speed" in chosen.sections:
+                found["idle"][str(vifs)] = {peer.name: idle_share(peer) for peer in peers}
+                measurement = Measurement(programs["loadgen"], peers, chosen.seconds)
+                speed = in_rounds(measurement, operations, chosen.rounds)
+                found["speed"][str(vifs)] = speed
+    return found
 
 
 def _tell(what: str) -> None:

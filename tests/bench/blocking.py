@@ -7,24 +7,20 @@ sysUpTime, again and again; what counts is the longest time without an answer.
 
 from __future__ import annotations
 
-import os
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import agent_peers
 from agent_load import Requests
 from agent_peers import Peer, v2c_message
+from kernel_sets import machine_of
 
 from vmib import objects
-from vmib.machines import Machine, MachineVif
 from vmib.rows import AddrKey, InetAddressType, RowStatus
 from vmib.schema import instance
 from vmib.snmp.ber import Value, VarBind
@@ -33,23 +29,6 @@ from vmib.snmp.message import PduType
 ROWS = (100, 300, 900)
 TIMES = 3
 SYS_UP_TIME = (1, 3, 6, 1, 2, 1, 1, 3, 0)
-
-
-@contextmanager
-def _machine() -> Iterator[Machine]:
-    """A machine that runs: a namespace with one interface."""
-    name = f"vmib-bench-{os.getpid()}"
-    path = f"/run/netns/{name}"
-    vif = MachineVif(0, "02:00:00:00:00:01", "benchvif", "eth0")
-    peer = ["type", "veth", "peer", "name", "eth0", "address", vif.mac, "netns", name]
-    subprocess.run(["ip", "netns", "add", name], check=True)
-    try:
-        subprocess.run(["ip", "link", "add", vif.host_device, *peer], check=True)
-        for device in (["-n", name, "link", "set", "eth0"], ["link", "set", vif.host_device]):
-            subprocess.run(["ip", *device, "up"], check=True)
-        yield Machine(str(UUID(int=1)), "m1", path, (vif,))
-    finally:
-        subprocess.run(["ip", "netns", "del", name], check=True)
 
 
 def _varbinds(rows: int, status: RowStatus) -> Iterator[VarBind]:
@@ -106,7 +85,7 @@ def measured(directory: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     more = "[limits]\nmax_varbinds_per_set = 2000\n"
     with (
-        _machine() as machine,
+        machine_of(1) as machine,
         agent_peers.ours_under_snmpd(directory / "blocking", [machine], more) as peer,
     ):
         for rows in ROWS:
