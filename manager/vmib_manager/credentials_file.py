@@ -4,7 +4,7 @@ TOML, one table for each `credential` of an `<agent>` (by default the name of it
 
     [host1]
     auth = "a long pass phrase"
-    priv = "another one"
+    priv = "another long one"
     auth_protocol = "SHA-256"  # the default; also SHA-384, SHA-512
 
 Privacy is AES-128. The file is for its owner alone (mode 0600).

@@ -21,6 +21,7 @@ import libvirt
 from vmib_agent import users
 from vmib_agent.users import Role
 
+from .. import pages
 from .hypervisors import Guest, Hypervisor, Interface, run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,9 +34,7 @@ AGENT = """
 listen = ["{address}:{port}"]
 state_directory = "{state}"
 
-[hypervisor]
-driver = "libvirt"
-uri = "{uri}"
+{hypervisor}
 {settings}
 """
 CREDENTIALS = """
@@ -99,11 +98,12 @@ class HostLab:
 
     def configure(self, settings: str) -> None:
         """Write the agent's configuration, with settings of its [hypervisor]."""
+        (of_xen,) = pages.blocks("libvirt.md", "toml")
         text = AGENT.format(
             address=self.address,
             port=PORT,
             state=self.directory / "state",
-            uri=self.hypervisor.uri,
+            hypervisor=of_xen.text.replace("xen:///system", self.hypervisor.uri),
             settings=settings,
         )
         self._secret(self.directory / "agent.toml", text)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import libvirt
 import pytest
 
+from .. import pages
 from . import hypervisors
 from .host_lab import ADDRESS, PORT, HostLab, eventually, mac_of, uuid_of
 from .hypervisors import Interface
@@ -339,13 +340,15 @@ def dnsmasq(lab: HostLab) -> Iterator[str]:
     if shutil.which("dnsmasq") is None:
         pytest.skip("needs dnsmasq (Debian package dnsmasq-base)")
     place, pid_file = lab.directory / "dhcp", lab.directory / "dnsmasq.pid"
+    (block,) = pages.blocks("libvirt.md", "cfg")
+    settings = block.text.replace("/var/lib/vmib-dhcp", str(place)).replace("192.0.2", "10.31.3")
+    (lab.directory / "dnsmasq.conf").write_text(settings)
     for kind in ("hosts", "options"):
         (place / kind).mkdir(parents=True)
     lab.inside("ip", "addr", "add", "10.31.3.254/24", "dev", hypervisors.BRIDGE)
     lab.inside(
-        "dnsmasq", "--conf-file=/dev/null", "--port=0", "--user=root", f"--pid-file={pid_file}",
-        f"--interface={hypervisors.BRIDGE}", "--bind-interfaces", "--dhcp-range=10.31.3.0,static",
-        f"--dhcp-hostsdir={place}/hosts", f"--dhcp-optsdir={place}/options",
+        "dnsmasq", f"--conf-file={lab.directory}/dnsmasq.conf", "--port=0", "--user=root",
+        f"--pid-file={pid_file}", f"--interface={hypervisors.BRIDGE}", "--bind-interfaces",
         f"--dhcp-leasefile={lab.directory}/leases", f"--log-facility={lab.directory}/dnsmasq.log",
     )  # fmt: skip
     try:

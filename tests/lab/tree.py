@@ -12,7 +12,7 @@ from pathlib import Path
 from . import debian
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("agent", "manager", "mibs", "tests", "setup.cfg")
+PARTS = ("agent", "manager", "mibs", "packaging/docs", "tests", "setup.cfg")
 JOB = "job.json"
 
 

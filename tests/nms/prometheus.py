@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import urllib.parse
 import urllib.request
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .. import pages
 from . import debian
 from .site import HOSTS, NETWORK, PORT, Site, eventually, server
 
@@ -80,15 +82,14 @@ def private(file: Path, text: str) -> Path:
 @contextmanager
 def exporter(site: Site, place: Path, new: bool = False) -> Iterator[str]:
     """Debian 12's exporter (0.21), or Debian 13's (0.28); gives the name of its auth, if any."""
-    if new:
-        program = debian.of_suite("trixie", PACKAGES[1]) / "usr" / "bin" / PACKAGES[1]
-        auths = private(place / "auths.yml", with_secrets(site, (SOURCE / "auths.yml").read_text()))
-        files = [SOURCE / "snmp.yml", auths]
-    else:
-        program = debian.unpacked(*PACKAGES) / "usr" / "bin" / PACKAGES[1]
-        text = with_secrets(site, (SOURCE / "snmp-0.22.yml").read_text())
-        files = [private(place / "snmp.yml", text)]
-    words: list[str | Path] = [program, *(f"--config.file={file}" for file in files)]
+    for file in ("snmp.yml", "auths.yml", "snmp-0.22.yml"):
+        text = (SOURCE / file).read_text()
+        private(place / file, with_secrets(site, text) if "pass phrase" in text else text)
+    unpacked = debian.of_suite("trixie", PACKAGES[1]) if new else debian.unpacked(*PACKAGES)
+    (block,) = pages.blocks("prometheus.md", "sh")
+    for_new, for_old = (shlex.split(line, comments=True) for line in block.text.splitlines())
+    words: list[str | Path] = [unpacked / "usr" / "bin" / PACKAGES[1]]
+    words += [word.replace("=", f"={place}/") for word in (for_new if new else for_old)[1:]]
     log = place / f"exporter-{'new' if new else 'old'}.log"
     with server([*words, f"--web.listen-address={EXPORTER}"], log):
         assert eventually(lambda: is_answering(f"http://{EXPORTER}/")), log.read_text()

@@ -8,7 +8,6 @@ packages can be below several.
 from __future__ import annotations
 
 import inspect
-import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -16,11 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from .. import pages
 from ..lab import cache, debian
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTROL = ROOT / "packaging" / "debian" / "control"
-PAGE = ROOT / "packaging" / "docs" / "install.md"
 
 _HOLD = """\
 set -e
@@ -153,8 +152,7 @@ def running(layers: Sequence[Path], packages: Path, place: Path) -> Iterator[Tre
 
 def page_lines() -> list[str]:
     """The commands of the page on installation that are for root on a host."""
-    blocks = re.findall(r"^```bash\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
-    return "".join(blocks).splitlines()
+    return "".join(block.text for block in pages.blocks("install.md", "bash")).splitlines()
 
 
 def install(tree: Tree) -> None:

@@ -7,7 +7,6 @@ import ast
 import re
 import shlex
 from collections.abc import Iterator
-from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -18,16 +17,14 @@ from vmib_manager import arguments, check_arguments, description, topology
 from vmib_manager.graph import render
 from vmib_manager.topology import HostStates
 
-ROOT = Path(__file__).resolve().parents[2]
-DOCS = ROOT / "packaging" / "docs"
+from ..pages import DOCS, FENCE, FOLLOWED, MADE_BY, PAGES, ROOT, RUN_BY, blocks
+
 EXAMPLES = ROOT / "manager" / "examples"
-PAGES = {path.name: path for path in (ROOT / "README.md", *sorted(DOCS.glob("*.md")))}
 SCHEMA = ROOT / "manager" / "vmib_manager" / "vmib.xsd"
 XS = "{http://www.w3.org/2001/XMLSchema}"
 GENERATED = ("xml-reference.md",)
 TOP = ("agent/", "manager/", "mibs/", "packaging/", "tests/", ".cache/")
 
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 SPAN = re.compile(r"`([^`\n]+)`")
 OBJECT = re.compile(r"\bvmib[A-Z]\w*")
@@ -43,7 +40,7 @@ def prose(page: str) -> str:
 
 
 def fences(page: str, language: str) -> list[str]:
-    return [body for name, body in FENCE.findall(text_of(page)) if name == language]
+    return [block.text for block in blocks(page, language)]
 
 
 def command_lines(page: str) -> list[list[str]]:
@@ -84,6 +81,32 @@ def check_mention(words: list[str], parser: argparse.ArgumentParser) -> None:
             assert word in options_of(parser), words
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_is_run_by_a_test(page: str) -> None:
+    """Or written to where a page that is run says, or looked for in what is printed."""
+    run_by = RUN_BY.get(page, {})
+    others = (block for block in blocks(page) if not re.fullmatch(r"(make .*\n)+", block.text))
+    assert {block.language for block in others} == set(run_by)
+    for test in set(run_by.values()):
+        text = (ROOT / test).read_text()
+        assert page in text or test == FOLLOWED, f"{test} runs nothing of {page}"
+
+
+def test_what_pages_have_made_is_made_by_a_test() -> None:
+    asked = {words[1] for page in PAGES for words in command_lines(page) if words[0] == "make"}
+    assert asked == set(MADE_BY)
+    assert all((ROOT / test).exists() for test in MADE_BY.values())
+
+
+def test_configurations_of_the_page_on_nagios_are_in_the_files_that_are_run() -> None:
+    places = ("nagios/vmib.cfg", "nagios/example.cfg", "icinga2/vmib.conf", "icinga2/example.conf")
+    files = [(ROOT / "packaging" / place).read_text() for place in places]
+    known = {" ".join(line.split()) for text in files for line in text.splitlines()}
+    for block in fences("nagios.md", "cfg"):
+        lines = {" ".join(line.split()) for line in block.splitlines()}
+        assert lines <= known, lines - known
+
+
 PROGRAMS = {
     "vmib": arguments.parser(),
     "vmib-agent": agent_commands.parser(),
@@ -110,7 +133,7 @@ def test_paths_that_are_named_exist(page: str) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_to_be_run_are_taken(page: str) -> None:
     for words in command_lines(page):
-        for end in ("||", "&"):
+        for end in ("||", "|", "&"):
             words = words[: words.index(end)] if end in words else words
         if words[0] in PROGRAMS:
             PROGRAMS[words[0]].parse_args(words[1:])
