@@ -47,16 +47,6 @@ _SCALES = {
 }
 """Units of the MIB, and those of Zabbix with their factor."""
 
-_OCTETS_OF_INDEX = """\
-function octets(arcs) { return arcs.splice(0, arcs.shift()); }
-function address(arcs) {
-  var found = octets(arcs);
-  if (found.length == 4) return found.join('.');
-  var groups = [];
-  for (var i = 0; i < 16; i += 2) groups.push((found[i] * 256 + found[i + 1]).toString(16));
-  return groups.join(':');
-}
-"""
 _INTERFACES = """\
 function octets(arcs) { return arcs.splice(0, arcs.shift()); }
 return JSON.stringify(JSON.parse(value).map(function (row) {
@@ -68,20 +58,51 @@ return JSON.stringify(JSON.parse(value).map(function (row) {
   return row;
 }));
 """
-_DESTINATIONS = (
-    _OCTETS_OF_INDEX
-    + """\
-return JSON.stringify(JSON.parse(value).map(function (row) {
-  var arcs = row['{#SNMPINDEX}'].split('.').map(Number);
-  row['{#VM}'] = String(arcs.shift());
-  row['{#VIF}'] = String(arcs.shift());
-  arcs.shift();
-  row['{#DEST}'] = address(arcs) + (arcs.length ? '/' + arcs[0] : '');
-  return row;
-}));
+_DESTINATIONS = """\
+function address(octets) {
+  if (octets.length == 4) return octets.join('.');
+  var groups = [];
+  for (var i = 0; i < 16; i += 2) groups.push((octets[i] * 256 + octets[i + 1]).toString(16));
+  return groups.join(':');
+}
+function covers(link, octets) {
+  for (var bit = 0; bit < link.prefix; bit++)
+    if ((link.octets[bit >> 3] ^ octets[bit >> 3]) & (128 >> (bit & 7))) return false;
+  return true;
+}
+var names = {}, numbers = {}, links = [], found = [];
+JSON.parse(value).forEach(function (row) {
+  var index = row['{#SNMPINDEX}'], arcs = index.split('.').map(Number);
+  if (arcs.length == 1) names[index] = row['{#NAME}'];
+  if (arcs.length == 2) numbers[index] = row['{#NUMBER}'];
+  if (arcs.length < 4) return;
+  row.vif = arcs[0] + '.' + arcs[1];
+  row.octets = arcs.slice(4, 4 + arcs[3]);
+  row.prefix = arcs[4 + arcs[3]];
+  if (row['{#LINK}']) links.push(row);
+  if (row['{#FOUND}']) found.push(row);
+});
+return JSON.stringify(found.map(function (row) {
+  var arcs = row.vif.split('.'), prefix = row.prefix === undefined ? '' : '/' + row.prefix;
+  var made = {'{#SNMPINDEX}': row['{#SNMPINDEX}'], '{#VM}': arcs[0], '{#VIF}': arcs[1]};
+  made['{#VMNAME}'] = names[arcs[0]];
+  made['{#NUMBER}'] = numbers[row.vif];
+  made['{#DEST}'] = address(row.octets) + prefix;
+  if (!row['{#OWN}']) links.forEach(function (link) {
+    if (link.vif != row.vif || link.octets.length != row.octets.length) return;
+    if (covers(link, row.octets) && !(made.prefix > link.prefix)) {
+      made.prefix = link.prefix;
+      made['{#LINK}'] = link['{#SNMPINDEX}'];
+    }
+  });
+  delete made.prefix;
+  return made;
+})<CHOSEN>);
 """
-)
-"""Of an index of RFC 2578, section 7.7: machine, interface, kind of address, address, prefix."""
+"""Of an index of RFC 2578, section 7.7: machine, interface, kind of address, address, prefix. A
+discovery has all rows of several tables; those of machines and interfaces name the others, and a
+probe's packets pass the link with the longest prefix, unless it asks for the machine itself."""
+_NAMES = {"{#NAME}": objects.vmibVmName, "{#NUMBER}": objects.vmibVifNumber}
 
 
 def template() -> str:
@@ -112,7 +133,7 @@ def _template() -> Node:
         "links, probes and transactions.",
         "groups": [{"name": "Templates/Network emulation"}],
         "items": _host_items(),
-        "discovery_rules": [_machines(), _interfaces(), _links(), _probes()],
+        "discovery_rules": [_machines(), _interfaces(), _links(), _probes(), _link_probes()],
         "tags": [{"tag": "class", "value": "network"}, {"tag": "target", "value": "vmib"}],
         "macros": [
             {"macro": macro, "value": value, "description": text}
@@ -360,7 +381,7 @@ def _interfaces() -> Node:
 
 
 def _links() -> Node:
-    prefix = "Link of machine {#VM}:{#VIF} to {#DEST}"
+    prefix = "Link {#VMNAME}:{#NUMBER} to {#DEST}"
     index = "{#SNMPINDEX}"
     rate = _item(objects.vmibLinkOperRate, f"{prefix}: rate", index)
     achieved = _item(objects.vmibLinkOperAchievedRate, f"{prefix}: achieved rate", index)
@@ -368,8 +389,8 @@ def _links() -> Node:
     return _rule(
         "vmib.links",
         "Links",
-        {"{#SYNC}": objects.vmibLinkOperSync},
-        _DESTINATIONS,
+        {"{#FOUND}": objects.vmibLinkOperSync, **_NAMES},
+        _DESTINATIONS.replace("<CHOSEN>", ""),
         [
             _item(objects.vmibLinkOperSync, f"{prefix}: sync", index, triggers=sync),
             rate,
@@ -383,8 +404,24 @@ def _links() -> Node:
 
 
 def _probes() -> Node:
-    prefix = "Probe of machine {#VM}:{#VIF} to {#DEST}"
-    index = "{#SNMPINDEX}"
+    """Those that pass the interface's shapes alone."""
+    chosen = ".filter(function (row) { return !row['{#LINK}']; })"
+    return _probe_rule("vmib.probes", "Probes of interfaces", chosen, {})
+
+
+def _link_probes() -> Node:
+    """Those whose answers pass a link, too, which has a delay of its own."""
+    chosen = ".filter(function (row) { return row['{#LINK}']; })"
+    delays = {"link": (objects.vmibLinkOperDelay, "{#LINK}")}
+    return _probe_rule("vmib.probes.links", "Probes of links", chosen, delays)
+
+
+def _probe_rule(
+    rule: str, called: str, chosen: str, more: Mapping[str, tuple[Column, str]]
+) -> Node:
+    # Two rules of a template may have neither names of graphs nor keys in common.
+    prefix = f"Probe of {'link ' if more else ''}{{#VMNAME}}:{{#NUMBER}} to {{#DEST}}"
+    key = "{#SNMPINDEX}," + ",".join(more) if more else "{#SNMPINDEX}"
     exceeded = (
         _Trigger(
             f"{prefix}: threshold exceeded",
@@ -392,17 +429,27 @@ def _probes() -> Node:
             "WARNING",
         ),
     )
-    rtt = _item(objects.vmibProbeRttAvg, f"{prefix}: mean round trip", index)
-    least = _item(objects.vmibProbeRttMin, f"{prefix}: least round trip", index)
-    most = _item(objects.vmibProbeRttMax, f"{prefix}: greatest round trip", index)
-    delays = {
-        direction.name: _item(
-            objects.vmibShapeOperDelay,
-            f"{prefix}: delay {direction.name}",
-            f"{{#VM}}.{{#VIF}}.{direction.value}",
-            key=f"vmib.probe.delay[{{#SNMPINDEX}},{direction.name}]",
-        )
+
+    def item(column: Column, name: str, triggers: Sequence[_Trigger] = ()) -> Node:
+        own = f"{column.name}[{key}]"
+        return _item(column, f"{prefix}: {name}", "{#SNMPINDEX}", key=own, triggers=triggers)
+
+    rtt = item(objects.vmibProbeRttAvg, "mean round trip")
+    least = item(objects.vmibProbeRttMin, "least round trip")
+    most = item(objects.vmibProbeRttMax, "greatest round trip")
+    received = item(objects.vmibProbeReceived, "replies")
+    parts = {
+        direction.name: (objects.vmibShapeOperDelay, f"{{#VM}}.{{#VIF}}.{direction.value}")
         for direction in rows.Direction
+    }
+    delays = {
+        name: _item(
+            column,
+            f"{prefix}: delay {name}",
+            instance,
+            key=f"vmib.probe.delay[{key},{name}]",
+        )
+        for name, (column, instance) in (parts | dict(more)).items()
     }
     configured = " + ".join(f"last(<{name}>)" for name in delays)
     off = _Trigger(
@@ -410,23 +457,28 @@ def _probes() -> Node:
         f"last(<received>)>0 and abs(last(<rtt>)-({configured}))>{{$VMIB.RTT.BASE}}+"
         f"({configured})*{{$VMIB.RTT.OFF.MAX}}/100",
         "WARNING",
-        "Compared with the delays that the kernel has for both directions of the interface.",
+        "Compared with the delays that the kernel has for both directions of the interface, and "
+        "for the link, if the probe passes one.",
     )
-    received = _item(objects.vmibProbeReceived, f"{prefix}: replies", index)
     keys = {name: item["key"] for name, item in delays.items()}
     keys |= {"rtt": rtt["key"], "received": received["key"]}
     return _rule(
-        "vmib.probes",
-        "Probes",
-        {"{#THRESHOLD}": objects.vmibProbeThreshold},
-        _DESTINATIONS,
+        rule,
+        called,
+        {
+            "{#FOUND}": objects.vmibProbeThreshold,
+            "{#OWN}": objects.vmibAddrPrefixLength,
+            "{#LINK}": objects.vmibLinkOperSync,
+            **_NAMES,
+        },
+        _DESTINATIONS.replace("<CHOSEN>", chosen),
         [
-            _item(objects.vmibProbeThreshold, f"{prefix}: threshold", index, triggers=exceeded),
+            item(objects.vmibProbeThreshold, "threshold", exceeded),
             rtt,
             least,
             most,
             received,
-            _item(objects.vmibProbeLoss, f"{prefix}: loss", index),
+            item(objects.vmibProbeLoss, "loss"),
             *delays.values(),
         ],
         trigger_prototypes=[_trigger(off, keys)],

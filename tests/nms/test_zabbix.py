@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from .site import HOSTS, NETWORK, PORT, READER, Site, eventually, said
+from ..netns import browser
+from ..snmp.agents import free_port
+from .site import ADDRESSES, HOSTS, NETWORK, PORT, READER, Site, eventually, said
 from .zabbix import Zabbix
 
 pytestmark = [
@@ -19,6 +21,12 @@ pytestmark = [
 ]
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "packaging" / "zabbix" / "vmib-agent-6.0.yaml"
+PICTURE = Path(__file__).resolve().parents[2] / ".cache" / "nms" / "zabbix.png"
+LOG_IN = """
+document.querySelector('#name').value = 'Admin';
+document.querySelector('#password').value = arguments[0];
+document.querySelector('#enter').click();
+"""
 NAME = "vMIB agent by SNMP"
 IMPATIENT = {
     "{$VMIB.INTERVAL}": "1s",
@@ -119,7 +127,7 @@ def test_every_discovered_thing_gets_values(watched: Zabbix) -> None:
         "Interface bob:0 toVm: rate": "10000000",
         "Interface bob:0 toVm: shaping sync": "1",
         "Interface alice:0 fromVm: rate": "20000000",
-        "Link of machine 1:1 to 10.37.0.2/32: rate": "5000000",
+        "Link alice:0 to 10.37.0.2/32: rate": "5000000",
     }
     reached = eventually(lambda: wanted.items() <= values(watched, "h1").items(), PATIENCE)
     found = values(watched, "h1")
@@ -155,6 +163,46 @@ def test_drift_is_a_problem_until_it_is_mended(watched: Zabbix, site: Site) -> N
     said("problems of h1", sorted(problems(watched, "h1")))
     site.as_described()
     assert eventually(lambda: problems(watched, "h1") == set(), PATIENCE)
+
+
+def seen(zabbix: Zabbix, place: Path) -> str:
+    """What the front end's page of problems shows; PICTURE is what it looks like."""
+    if not browser.is_there():
+        pytest.skip("needs Chromium and its driver")
+    with browser.browser(free_port(), place / "profile") as window:
+        window.resize(1280, 560)
+        window.go(f"{zabbix.url}index.php")
+        window.run(LOG_IN, zabbix.password)
+        window.wait("return !!document.querySelector('.menu-main')")
+        window.go(f"{zabbix.url}zabbix.php?action=problem.view&filter_set=1&show_timeline=0")
+        window.wait("return document.body.innerText.includes('h1')")
+        text = str(window.run("return document.body.innerText"))
+        assert "Locale" not in text
+        PICTURE.parent.mkdir(parents=True, exist_ok=True)
+        window.picture(PICTURE)
+    return text
+
+
+def test_a_full_queue_puts_the_round_trip_of_its_link_off(
+    watched: Zabbix, site: Site, tmp_path: Path
+) -> None:
+    """The probe of the same interface that asks the machine itself passes another queue."""
+    for target in ("bob", "alice"):
+        site.probe("alice", ADDRESSES[target])
+    prefix = f"Probe of link alice:0 to {ADDRESSES['bob']}"
+    own = f"Probe of alice:0 to {ADDRESSES['alice']}"
+    trips = [f"{probe}: mean round trip" for probe in (prefix, own)]
+    found = lambda: [values(watched, "h1").get(trip) for trip in trips]  # noqa: E731
+    assert eventually(lambda: all(map(float, (trip or 0 for trip in found()))), PATIENCE)
+    off = f"{prefix}: round trip is off by more than 10 %"
+    with site.traffic("alice", "bob", 8e6, PATIENCE):
+        assert eventually(lambda: off in problems(watched, "h1"), PATIENCE)
+        said("problems of h1", sorted(problems(watched, "h1")))
+        said("round trips", [f"{k}: {v} s" for k, v in zip(trips, found(), strict=True)])
+        assert float(found()[0] or 0) > 0.02
+        assert off.replace(prefix, own) not in problems(watched, "h1")
+        assert "round trip is off by more than" in seen(watched, tmp_path)
+    assert eventually(lambda: off not in problems(watched, "h1"), PATIENCE)
 
 
 def test_a_commit_that_nobody_confirms_is_a_problem(watched: Zabbix, site: Site) -> None:

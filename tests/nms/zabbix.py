@@ -6,6 +6,7 @@ Nothing is installed, and nothing of it runs as root. Everything it writes is in
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
 import secrets
@@ -15,8 +16,10 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from signal import SIGINT, SIGTERM, Signals
 from typing import Any
 
+from ..lab import cache
 from . import debian
 from .site import eventually
 
@@ -35,6 +38,16 @@ _PHP = (
     "bcmath ctype gd gettext mbstring pgsql simplexml sockets tokenizer xml dom xmlreader xmlwriter"
 )
 SERVER_PORT, WEB_PORT = 10051, 8080
+_INITDB = (
+    "--username=zabbix",
+    "--auth=trust",
+    "--encoding=UTF8",
+    "--locale=C",
+    "--no-sync",
+)
+_FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "jit=off")
+# What the front end is written in needs no locale, which the API does not believe.
+_LANGUAGE = "UPDATE users SET lang = 'en_GB'"
 _CONFIG = "/etc/zabbix/zabbix.conf.php"
 _NOBODY = 65534
 # The packages are unpacked below root's home, where nobody else may look: each process has them
@@ -145,6 +158,8 @@ class Zabbix:
             "server_port": SERVER_PORT,
         }
         os.chown(self.directory, _NOBODY, _NOBODY)
+        made = cache.kept("zabbix", self._recipe(), self._make_database)
+        subprocess.run(["cp", "-a", made / "data", self.directory], check=True)
         with ExitStack() as stack:
             self._start_database(stack)
             config = self.directory / "zabbix_server.conf"
@@ -169,34 +184,46 @@ class Zabbix:
         except OSError:
             return False
 
+    def _recipe(self) -> list[str]:
+        """What a database is made of: Zabbix's tables, PostgreSQL's version, and how."""
+        parts = [hashlib.sha256(part.read_bytes()).hexdigest() for part in self._tables()]
+        program = self._unpacked / "usr/lib/postgresql/15/bin/postgres"
+        return [*parts, hashlib.sha256(program.read_bytes()).hexdigest(), *_INITDB, *_FAST, _LANGUAGE]
+
+    def _tables(self) -> list[Path]:
+        place = self._unpacked / "usr/share/zabbix-server-pgsql"
+        return [place / f"{part}.sql.gz" for part in ("schema", "images", "data")]
+
+    def _make_database(self, kept: Path) -> None:
+        data = self.directory / "data"
+        self._run([self._postgresql("initdb"), "-D", str(data), *_INITDB])
+        with ExitStack() as stack:
+            self._start_database(stack)
+            self._run([*self._psql(), "-c", "CREATE DATABASE zabbix", "postgres"])
+            text = b"".join(gzip.decompress(part.read_bytes()) for part in self._tables())
+            self._run([*self._psql(), "-v", "ON_ERROR_STOP=1", "zabbix"], text)
+            self._run([*self._psql(), "-c", _LANGUAGE, "zabbix"])
+        shutil.move(data, kept)
+
+    def _postgresql(self, program: str) -> str:
+        return str(self.root / "usr/lib/postgresql/15/bin" / program)
+
+    def _psql(self) -> list[str]:
+        return [self._postgresql("psql"), "-q", "-h", str(self.directory), "-U", "zabbix"]
+
     def _start_database(self, stack: ExitStack) -> None:
-        programs = self.root / "usr/lib/postgresql/15/bin"
-        data = str(self.directory / "data")
-        options = (
-            "--username=zabbix",
-            "--auth=trust",
-            "--encoding=UTF8",
-            "--locale=C",
-            "--no-sync",
-        )
-        self._run([str(programs / "initdb"), "-D", data, *options])
-        fast = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "jit=off")
-        settings = ("listen_addresses=", f"unix_socket_directories={self.directory}", *fast)
+        settings = ("listen_addresses=", f"unix_socket_directories={self.directory}", *_FAST)
         words = [word for setting in settings for word in ("-c", setting)]
-        stack.enter_context(self._process(str(programs / "postgres"), "-D", data, *words))
-        psql = [str(programs / "psql"), "-q", "-h", str(self.directory), "-U", "zabbix"]
+        data = str(self.directory / "data")
+        postgres = self._process(self._postgresql("postgres"), "-D", data, *words, end=SIGINT)
+        stack.enter_context(postgres)
 
         def answers() -> bool:
-            command = [*self._as_nobody, *psql, "-c", "SELECT 1", "postgres"]
+            command = [*self._as_nobody, *self._psql(), "-c", "SELECT 1", "postgres"]
             done = subprocess.run(command, env=self._environment, capture_output=True, check=False)
             return done.returncode == 0
 
         assert eventually(answers, 30), "PostgreSQL does not answer"
-        self._run([*psql, "-c", "CREATE DATABASE zabbix", "postgres"])
-        place = self._unpacked / "usr/share/zabbix-server-pgsql"
-        parts = ("schema", "images", "data")
-        text = b"".join(gzip.decompress((place / f"{part}.sql.gz").read_bytes()) for part in parts)
-        self._run([*psql, "-v", "ON_ERROR_STOP=1", "zabbix"], text)
 
     def _start_front_end(self, stack: ExitStack, facts: Mapping[str, object]) -> None:
         pages = self.directory / "share/zabbix"
@@ -235,7 +262,7 @@ class Zabbix:
         assert done.returncode == 0, f"{command[0]}: {(done.stdout + done.stderr).decode()}"
 
     @contextmanager
-    def _process(self, *command: str) -> Iterator[None]:
+    def _process(self, *command: str, end: Signals = SIGTERM) -> Iterator[None]:
         name = Path(command[0]).name
         with (self.directory / f"{name}.out").open("wb") as out:
             process = subprocess.Popen(
@@ -245,7 +272,7 @@ class Zabbix:
         try:
             yield
         finally:
-            process.terminate()
+            process.send_signal(end)
             try:
                 process.wait(20)
             except subprocess.TimeoutExpired:
