@@ -87,6 +87,20 @@ def test_grafana_knows_everything_in_the_dashboard() -> None:
     assert list(lost(document | {"panles": []}, read_by_grafana(document))) == [".panles"]
 
 
+def test_everything_asks_the_data_source_that_the_viewer_chooses() -> None:
+    document = json.loads(DASHBOARD.read_text())
+    chosen, *variables = document["templating"]["list"]
+    assert (chosen["type"], chosen["query"]) == ("datasource", "prometheus")
+    asking = [*variables, *document["panels"]]
+    asking += [target for panel in document["panels"] for target in panel["targets"]]
+    assert {json.dumps(each["datasource"], sort_keys=True) for each in asking} == {
+        json.dumps({"type": "prometheus", "uid": f"${{{chosen['name']}}}"})
+    }
+    for panel in document["panels"]:
+        letters = [target["refId"] for target in panel["targets"]]
+        assert len(set(letters)) == len(letters)
+
+
 def test_panels_have_places_and_numbers_of_their_own() -> None:
     panels = json.loads(DASHBOARD.read_text())["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
