@@ -170,12 +170,16 @@ def seen(zabbix: Zabbix, place: Path) -> str:
     if not browser.is_there():
         pytest.skip("needs Chromium and its driver")
     with browser.browser(free_port(), place / "profile") as window:
-        window.resize(1280, 560)
+        window.resize(1440, 360)
         window.go(f"{zabbix.url}index.php")
         window.run(LOG_IN, zabbix.password)
         window.wait("return !!document.querySelector('.menu-main')")
         window.go(f"{zabbix.url}zabbix.php?action=problem.view&filter_set=1&show_timeline=0")
         window.wait("return document.body.innerText.includes('h1')")
+        window.run("document.querySelector('.tabfilter-item-link').click()")
+        window.wait(
+            "return document.querySelector('.tabfilter-content-container').offsetHeight < 9"
+        )
         text = str(window.run("return document.body.innerText"))
         assert "Locale" not in text
         PICTURE.parent.mkdir(parents=True, exist_ok=True)

@@ -46,8 +46,9 @@ _INITDB = (
     "--no-sync",
 )
 _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "jit=off")
-# What the front end is written in needs no locale, which the API does not believe.
-_LANGUAGE = "UPDATE users SET lang = 'en_GB'"
+# What the front end is written in needs no locale, which the API does not believe. The host that
+# Zabbix comes with is its own server, by an agent that there is none of.
+_SETTINGS = "UPDATE users SET lang = 'en_GB'; UPDATE hosts SET status = 1 WHERE status = 0"
 _CONFIG = "/etc/zabbix/zabbix.conf.php"
 _NOBODY = 65534
 # The packages are unpacked below root's home, where nobody else may look: each process has them
@@ -188,7 +189,13 @@ class Zabbix:
         """What a database is made of: Zabbix's tables, PostgreSQL's version, and how."""
         parts = [hashlib.sha256(part.read_bytes()).hexdigest() for part in self._tables()]
         program = self._unpacked / "usr/lib/postgresql/15/bin/postgres"
-        return [*parts, hashlib.sha256(program.read_bytes()).hexdigest(), *_INITDB, *_FAST, _LANGUAGE]
+        return [
+            *parts,
+            hashlib.sha256(program.read_bytes()).hexdigest(),
+            *_INITDB,
+            *_FAST,
+            _SETTINGS,
+        ]
 
     def _tables(self) -> list[Path]:
         place = self._unpacked / "usr/share/zabbix-server-pgsql"
@@ -202,7 +209,7 @@ class Zabbix:
             self._run([*self._psql(), "-c", "CREATE DATABASE zabbix", "postgres"])
             text = b"".join(gzip.decompress(part.read_bytes()) for part in self._tables())
             self._run([*self._psql(), "-v", "ON_ERROR_STOP=1", "zabbix"], text)
-            self._run([*self._psql(), "-c", _LANGUAGE, "zabbix"])
+            self._run([*self._psql(), "-c", _SETTINGS, "zabbix"])
         shutil.move(data, kept)
 
     def _postgresql(self, program: str) -> str:
