@@ -29,6 +29,7 @@ class Found:
     measured: float
     least: float
     most: float
+    is_final: bool
 
 
 def read(file: Path) -> list[Found]:
@@ -48,11 +49,19 @@ def page(text: str, found: Iterable[Found]) -> str:
 
 
 def _percent(value: float) -> str:
-    return f"{value * 100:+.4f} %"
+    return _signed(value * 100, 4, "%")
+
+
+def _points(value: float) -> str:
+    return _signed(value * 100, 2, "points")
 
 
 def _microseconds(value: float) -> str:
-    return f"{value * 1e6:+.1f} µs"
+    return _signed(value * 1e6, 1, "µs")
+
+
+def _signed(value: float, digits: int, unit: str) -> str:
+    return f"{round(value, digits) + 0.0:+.{digits}f} {unit}"  # no -0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,30 +79,32 @@ _ROWS = (
     _Row("rate", "rate", "± 0.05 %", _percent),
     _Row("delay", "delay beyond the unshaped one", "± 25 µs", _microseconds, False),
     _Row("jitter", "jitter: mean and deviation", "4 standard errors", _microseconds, False),
-    _Row("loss", "loss", "binomial, 99 %", _percent, False),
-    _Row("duplicate", "duplication", "binomial, 99 %", _percent, False),
-    _Row("corrupt", "corruption", "binomial, 99 %", _percent, False),
-    _Row("reorder", "reordering", "binomial, 99 %", _percent, False),
-    _Row("queue", "wait for a full queue (UDP)", "± 5 %", _percent),
+    _Row("loss", "loss", "binomial, 99 %", _points, False),
+    _Row("duplicate", "duplication", "binomial, 99 %", _points, False),
+    _Row("corrupt", "corruption", "binomial, 99 %", _points, False),
+    _Row("reorder", "reordering", "binomial, 99 %", _points, False),
+    _Row("queue", "delay and a full queue (UDP)", "± 5 %", _percent),
     _Row("round trip", "longest round trip under load (TCP)", "± 5 %", _percent),
 )
 
 
 def _promised(found: list[Found]) -> str:
     lines = [
-        "| | measurements | promise | least deviation | greatest deviation |",
-        "|--|--|--|--|--|",
+        "| | measurements | taken again | promise | least deviation | greatest deviation |",
+        "|--|--|--|--|--|--|",
     ]
     for row in _ROWS:
         mine = [one for one in found if one.what == row.what and one.way != "peers"]
-        if not mine:
+        final = [one for one in mine if one.is_final]
+        if not final:
             continue
         off = [
             (one.measured - one.configured) / (one.configured if row.relative else 1)
-            for one in mine
+            for one in final
         ]
+        again = len(mine) - len(final)
         least, most = (row.tell(value) for value in (min(off), max(off)))
-        lines.append(f"| {row.title} | {len(mine)} | {row.promise} | {least} | {most} |")
+        lines.append(f"| {row.title} | {len(final)} | {again} | {row.promise} | {least} | {most} |")
     return "\n".join(lines)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 CONFIDENCE = 0.99
@@ -25,6 +25,8 @@ class Measurement:
     measured: float
     least: float
     most: float
+    is_final: bool = True
+    """Whether it was not taken again, because it did not hold or another one with it did not."""
 
     @property
     def holds(self) -> bool:
@@ -59,7 +61,7 @@ class Record:
                     self.expect(each)
                 return
             for each in found:
-                self.note(each)
+                self.note(replace(each, is_final=False))
 
     def around(
         self, what: str, way: str, conditions: str, configured: float, measured: float, error: float
@@ -87,7 +89,7 @@ class Record:
             if attempt == 2 or found.holds:
                 self.expect(found)
                 return
-            self.note(found)
+            self.note(replace(found, is_final=False))
 
 
 def around(

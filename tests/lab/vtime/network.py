@@ -7,6 +7,7 @@ erin is alone on the second host, all others are on the first.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vmib_manager import Manager, credentials_file, lab, lab_spec, load, measure
+from vmib_manager import Manager, credentials_file, lab, lab_spec, load, measure, processes
 from vmib_manager.apply import Outcome
 from vmib_manager.measure import Endpoint
 from vmib_manager.model import Real
@@ -24,6 +25,10 @@ HOSTS = {"host1": ("alice", "bob", "carol", "dave"), "host2": ("erin",)}
 LINKED = ("carol", "erin")
 """To whom bob has a link."""
 MACHINES = [machine for machines in HOSTS.values() for machine in machines]
+
+_LAST_OCTETS = (0x03, 0x05, 0x06, 0x09, 0x0A)
+"""Of MAC addresses, any two of which differ by two bits: a frame with one bit damaged must not
+tell bridges that one machine is where another one is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +66,8 @@ def _real() -> str:
         lines.append(f'<host id="{host}" hypervisor="netns">')
         lines.append(f'<agent address="127.33.0.{number}" port="1161" user="vmib"/>')
         for machine in machines:
-            place = MACHINES.index(machine) + 1
-            lines.append(f'<machine name="{machine}"><vif mac="02:66:00:00:00:{place:02x}"/>')
-            lines.append("</machine>")
+            mac = f"02:66:00:00:00:{_LAST_OCTETS[MACHINES.index(machine)]:02x}"
+            lines.append(f'<machine name="{machine}"><vif mac="{mac}"/></machine>')
         lines.append("</host>")
     return "\n".join([*lines, "</real>"])
 
@@ -179,6 +183,15 @@ def run(*command: str) -> str:
     return done.stdout
 
 
+def _put_agents_last() -> None:
+    """Let agents run only while nobody else does: there is one processor, and it has to send."""
+    for host in HOSTS:
+        agent = processes.recorded(lab_spec.host_paths(NAME, host).pid)
+        assert agent is not None
+        for thread in Path(f"/proc/{agent.pid}/task").iterdir():
+            os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))
+
+
 @contextmanager
 def network_in(directory: Path) -> Iterator[Network]:
     """The network, unshaped, gone afterwards."""
@@ -187,6 +200,7 @@ def network_in(directory: Path) -> Iterator[Network]:
     real = load(directory / "real.xml", directory / "virtual.xml").real
     lab.up(lab.spec_of(real, NAME))
     try:
+        _put_agents_last()
         path = credentials_file.default_path(None, NAME)
         with Manager(real, credentials_file.credentials_for(real, path)) as manager:
             made = Network(directory, real, manager)

@@ -39,7 +39,7 @@ PEERS = {
     ),
     "containerlab": ("qdisc add root handle 1: netem limit 10000 delay 20ms rate 10mbit",),
 }
-SECONDS = 10
+SECONDS = 20
 """Time enough for a flow of TCP to fill the longest of the queues."""
 
 
