@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from .beside import beside
 from .kept_logs import keeping
 from .places import is_dom0
 
@@ -43,3 +46,19 @@ def lab(
             yield made
         finally:
             made.close()
+
+
+@pytest.fixture(scope="session")
+def outcomes(request: pytest.FixtureRequest) -> Mapping[str, Future[Any]]:
+    """What comes of machines in virtual time, by the names of the modules that they are run for.
+
+    All that this session has tests for are run at once, since each has one processor, and a clock
+    that does not mind what else this computer does. A module that has one says by its function
+    `run_machine` what comes of it for the session's tests; what that raises, only this module gets.
+    """
+    modules = {item.module for item in request.session.items if isinstance(item, pytest.Function)}
+    return {
+        module.__name__: beside(partial(module.run_machine, request.session.items))
+        for module in modules
+        if hasattr(module, "run_machine")
+    }

@@ -6,7 +6,10 @@ Where this was their last run: .cache/lab/virtual-time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,17 +24,24 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("inner", inner, ids=[test.removeprefix("tests/") for test in inner])
 
 
-@pytest.fixture(scope="module")
-def results(request: pytest.FixtureRequest) -> Mapping[str, Result]:
-    """What became of the tests in the machine."""
+def run_machine(items: Sequence[pytest.Item]) -> Mapping[str, Result]:
+    """What becomes, in the machine, of those of some tests that are shown here."""
     if reason := virtual_time.missing():
         pytest.skip(reason)
-    wanted = [
-        item.callspec.params["inner"]
-        for item in request.session.items
-        if isinstance(item, pytest.Function) and item.path == request.path
-    ]
-    return virtual_time.run(wanted)
+    return virtual_time.run(
+        [
+            item.callspec.params["inner"]
+            for item in items
+            if isinstance(item, pytest.Function) and item.path == Path(__file__)
+        ]
+    )
+
+
+@pytest.fixture(scope="module")
+def results(outcomes: Mapping[str, Future[Any]]) -> Mapping[str, Result]:
+    """What became of the tests in the machine."""
+    found: Mapping[str, Result] = outcomes[__name__].result()
+    return found
 
 
 def test_in_virtual_time(results: Mapping[str, Result], inner: str) -> None:

@@ -21,7 +21,7 @@ from . import debian_image, machine, tree
 ENVIRONMENT = {"VMIB_LAB": "vtime", "VMIB_LAB_RESULTS": "/results"}
 DIRECTORY = tree.ROOT / ".cache" / "lab" / "virtual-time"
 """Where the last run's console and results stay."""
-KERNEL_ARGUMENTS = "console=ttyS0 quiet panic=-1 tsc=reliable mitigations=off"
+KERNEL_ARGUMENTS = "console=ttyS0 quiet panic=-1 tsc=reliable mitigations=off preempt=full"
 MEGABYTES = 1024
 PATIENCE = 1500.0
 

@@ -11,6 +11,7 @@ import struct
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from statistics import linear_regression
 
 from vmib_manager.measure import Endpoint, open_socket
 
@@ -97,14 +98,14 @@ class Stream:
         return [arrived - self.sent[number] for number, arrived in self.arrivals]
 
     def rate(self) -> float:
-        """Bit/s of layer 2 at which all but the first fifth arrived, from arrival to arrival.
+        """Bit/s of layer 2 at which all but the first fifth arrived: the slope through all of them.
 
-        What is sent at first has to have filled the queue by then, with `at_first` of `send`.
+        What is sent at first has to have filled the queue by then, with `at_first` of `send`. Of
+        times from the first to the last one, lateness of a single frame would be in all.
         """
         times = sorted(arrived for _, arrived in self.arrivals)
         counted = times[len(times) // 5 :]
-        bits = (len(counted) - 1) * self.frame_octets * 8
-        return bits / (counted[-1] - counted[0])
+        return self.frame_octets * 8 / linear_regression(range(len(counted)), counted).slope
 
 
 def send(
