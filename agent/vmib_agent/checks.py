@@ -308,7 +308,8 @@ class _Change:
     def _probe(self, key: ProbeKey, old: Any, row: Any) -> Iterator[Problem]:
         if self._probing is None:
             rates = (probe.count / probe.interval for probe in self.after[PROBE].values())
-            self._probing = Neighbourhood(self.after), sum(rates)
+            probes = [ProbeKey(*probe) for probe in self.after[PROBE]]
+            self._probing = Neighbourhood(self.after, probes), sum(rates)
         neighbourhood, rate = self._probing
         asked = neighbourhood.asked(key) if old is None else None
         if isinstance(asked, str):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any
@@ -41,16 +41,20 @@ class Way:
 
 
 class Neighbourhood:
-    """What interfaces have addresses in and links to, by interface."""
+    """What interfaces of these probes have addresses in and links to, by interface."""
 
-    def __init__(self, intent: Intent) -> None:
+    def __init__(self, intent: Intent, probes: Iterable[ProbeKey]) -> None:
         self._addresses: dict[Key, list[tuple[IpAddress, Network]]] = {}
         self._links: dict[Key, list[Network]] = {}
-        for key, row in intent.get(ADDR, {}).items():
-            network = ip_network((key[3], row.prefix_length), strict=False)
-            self._addresses.setdefault(key[:2], []).append((key[3], network))
-        for key in intent.get(LINK, {}):
-            self._links.setdefault(key[:2], []).append(ip_network((key[3], key[4]), strict=False))
+        vifs = {(probe.vm_index, probe.vif_index) for probe in probes}
+        for key, row in intent.get(ADDR, {}).items() if vifs else ():
+            if key[:2] in vifs:
+                network = ip_network((key[3], row.prefix_length), strict=False)
+                self._addresses.setdefault(key[:2], []).append((key[3], network))
+        for key in intent.get(LINK, {}) if vifs else ():
+            if key[:2] in vifs:
+                network = ip_network((key[3], key[4]), strict=False)
+                self._links.setdefault(key[:2], []).append(network)
 
     def asked(self, key: ProbeKey) -> IpAddress | str:
         """The address of the machine to ask for a probe, or why there is none."""
@@ -70,9 +74,9 @@ class Neighbourhood:
         )
 
 
-def ways(rows: Rows, keys: Iterable[ProbeKey]) -> Mapping[ProbeKey, Way | str]:
+def ways(rows: Rows, keys: Collection[ProbeKey]) -> Mapping[ProbeKey, Way | str]:
     """The way of each probe, or what it waits for."""
-    neighbourhood = Neighbourhood(rows.intent)
+    neighbourhood = Neighbourhood(rows.intent, keys)
     return {key: _way(rows, neighbourhood, key) for key in keys}
 
 

@@ -9,10 +9,10 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from ipaddress import ip_address
 from operator import attrgetter, is_
 from typing import Any
 
+from vmib.addresses import address
 from vmib.rows import KEYS, ROWS, TxnErrorStage, TxnState
 from vmib.schema import TABLES
 from vmib.smi import Column, Kind
@@ -222,7 +222,7 @@ def _writer(column: Column) -> Callable[[Any], Any]:
 
 def _reader(column: Column) -> Callable[[Any], Any]:
     if column.syntax.kind is Kind.INET:
-        return lambda text: None if text is None else ip_address(text)
+        return lambda text: None if text is None else address(text)
     return column.syntax.enum or _as_it_is
 
 

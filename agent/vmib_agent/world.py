@@ -83,6 +83,9 @@ class World:
         return table in DISCOVERED and (key[0], key[1]) in self.vifs
 
 
+_UNSHAPED = Shape()
+
+
 def effective(intent: Intent, world: World, table: str, key: Key) -> Any:
     """The row with this key, configured or discovered, or None.
 
@@ -100,7 +103,8 @@ def effective(intent: Intent, world: World, table: str, key: Key) -> Any:
         vif = world.vifs.get((key[0], key[1]))
         return None if vif is None else Vif(mac_address=vif.mac)
     if row is None and table == SHAPE:
-        return None if effective(intent, world, VIF, (key[0], key[1])) is None else Shape()
+        of = key[0], key[1]
+        return _UNSHAPED if of in world.vifs or of in intent.get(VIF, {}) else None
     return row
 
 

@@ -13,9 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from functools import cached_property
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
+from .addresses import address
 from .errors import ValueRefused
 from .status import ErrorStatus
 
@@ -172,7 +173,7 @@ class Syntax:
             case Kind.UUID:
                 return str(uuid.UUID(bytes=raw)) if raw else ""
             case Kind.INET:
-                return ip_address(raw) if raw else None
+                return address(raw) if raw else None
             case Kind.BITS:
                 numbers = set(_bit_numbers(raw))
                 return frozenset(name for name, number in self.names.items() if number in numbers)
