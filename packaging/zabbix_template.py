@@ -332,7 +332,7 @@ def _not_in_sync(what: str) -> tuple[_Trigger, ...]:
             f"{what}: drifted",
             f"last(<key>)={_SYNC.drifted}",
             "AVERAGE",
-            "Somebody else changed the kernel; the agent is about to mend it.",
+            "Something else changed the kernel; vmib apply sets it right.",
         ),
         _Trigger(f"{what}: cannot be applied", f"last(<key>)={_SYNC.failed}", "HIGH"),
     )
