@@ -56,6 +56,7 @@ RUN_BY = {
     "install.md": {"bash": "tests/packaging/debian_tree.py"},
     "libvirt.md": {
         "toml": "tests/lab/host_lab.py",
+        "bash": "tests/packaging/boot.py",
         "cfg": "tests/lab/test_hypervisor.py",
     },
     "monitoring.md": {"sh": FOLLOWED, "text": FOLLOWED, "toml": FOLLOWED, "cfg": FOLLOWED},

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .. import pages
 from ..lab import cache, debian, debian_image, machine
-from . import asking
+from . import asking, debian_tree
 from .debian_tree import Tree
 
 HERE = Path(__file__).resolve().parent
@@ -71,6 +72,7 @@ def run(tree: Tree, place: Path) -> Mapping[str, Any]:
     (units / "vmib-test.service").write_text(_UNIT)
     asking.put(tree, "/etc/systemd/system/vmib-agent.service.d/test.conf", _DROP_IN, 0o644)
     asking.add_user(tree)
+    _add_libvirt(tree)
     tree.run("systemctl", "enable", "-q", "vmib-test.service")
     tree.run("systemctl", "mask", "-q", *_NOT_NEEDED)
     debian.ext4(tree.plain, place / "root.img", _MEGABYTES)
@@ -94,6 +96,20 @@ def run(tree: Tree, place: Path) -> Mapping[str, Any]:
     assert not failed.exists(), failed.read_text()
     facts: Mapping[str, Any] = json.loads((place / "results" / "facts.json").read_text())
     return facts
+
+
+def _add_libvirt(tree: Tree) -> None:
+    """What the page says of libvirt: packages now, the rest when the machine runs."""
+    install, *others = pages.blocks("libvirt.md", "bash")[0].text.splitlines()
+    assert install == "apt-get install -y python3-libvirt"
+    words = ("apt-get", "-qq", "-y", "--no-install-recommends", "install")
+    tree.run(*words, *debian_tree.LIBVIRT)
+    tree.run("apt-get", "clean")
+    (settings,) = pages.blocks("libvirt.md", "toml")
+    asking.put(tree, "/root/hypervisor.toml", settings.text.replace("xen:", "qemu:"))
+    asking.put(tree, "/root/use-libvirt", "\n".join(["set -eux", *others]))
+    # The first who asks starts it.
+    tree.run("systemctl", "disable", "-q", "libvirtd.service", "libvirt-guests.service")
 
 
 def _build(directory: Path) -> None:

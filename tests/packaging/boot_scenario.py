@@ -154,11 +154,29 @@ def stopped() -> dict[str, object]:
     }
 
 
+def with_libvirt() -> dict[str, object]:
+    """The agent of a host of QEMU: libvirtd answers the agent's user, as a member of its group."""
+    with Path("/etc/vmib/agent.toml").open("a") as config:
+        config.write(Path("/root/hypervisor.toml").read_text())
+    run("systemctl", "restart", UNIT)
+    alone = snmp("snmpget", "-Ov", "vmibHostHypervisorStatus.0")
+    run("sh", "/root/use-libvirt")
+    wait(lambda: snmp("snmpget", "-Ov", "vmibHostHypervisorStatus.0") == "up", 60)
+    return {
+        "alone": alone,
+        "kind": snmp("snmpget", "-Ov", "vmibHostHypervisor.0"),
+        "groups": run("id", "-nG", "_vmib"),
+        "mode": snmp("snmpget", "-Ov", "vmibHostAgentMode.0"),
+        "shown": shown(),
+        "libvirtd": run("systemctl", "is-active", "libvirtd.service"),
+    }
+
+
 def main() -> None:
     """All of it, in this order."""
     facts: dict[str, object] = {}
     parts = (booted, reloaded, used, ended_by_the_watchdog, with_machines_of_namespaces, stopped)
-    for part in parts:
+    for part in (*parts, with_libvirt):
         begun = time.monotonic()
         facts[part.__name__] = part()
         print(f"{part.__name__}: {time.monotonic() - begun:.1f} s", flush=True)

@@ -21,6 +21,8 @@ from ..lab import cache, debian
 ROOT = Path(__file__).resolve().parents[2]
 CONTROL = ROOT / "packaging" / "debian" / "control"
 
+LIBVIRT = ("libvirt-daemon-system", "python3-libvirt")
+
 _HOLD = """\
 set -e
 mkdir "$2/upper" "$2/work" "$2/merged" "$2/plain"
@@ -55,7 +57,7 @@ def build_packages(target: Path) -> list[Path]:
 
 def clean(packages: Path) -> Path:
     """A tree of Debian as its installer leaves it, with what the packages need in apt's cache."""
-    recipe = [inspect.getsource(_build), CONTROL.read_text()]
+    recipe = [inspect.getsource(_build), *LIBVIRT, CONTROL.read_text()]
     return cache.kept("bare", recipe, lambda directory: _build(directory, packages)) / "root"
 
 
@@ -69,7 +71,7 @@ def _build(directory: Path, packages: Path) -> None:
     debian.run("chroot", root, "apt-get", "-qq", "update")
     wanted = [f"/packages/{deb.name}" for deb in packages.glob("*.deb")]
     download = ("apt-get", "-qq", "-y", "-o", "APT::Sandbox::User=root", "--download-only")
-    debian.run("chroot", root, *download, "install", *wanted, "snmpd")
+    debian.run("chroot", root, *download, "install", *wanted, "snmpd", *LIBVIRT)
     shutil.rmtree(root / "packages")
 
 

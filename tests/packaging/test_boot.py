@@ -78,6 +78,15 @@ def test_with_the_drop_in_it_enters_machines_that_are_made_while_it_runs(facts: 
     assert "10.0.0.2/24" in facts["with_machines_of_namespaces"]["addresses"]
 
 
+def test_libvirtd_answers_the_confined_agent_once_its_user_is_in_the_group(facts: Facts) -> None:
+    seen = facts["with_libvirt"]
+    assert (seen["kind"], seen["mode"]) == ("qemu", "normal")
+    assert seen["alone"] == "down"
+    assert seen["groups"].split() == ["_vmib", "libvirt"]
+    assert seen["shown"]["User"] == "_vmib"
+    assert seen["libvirtd"] == "active"
+
+
 def test_stopped_it_leaves_the_network_as_it_is(facts: Facts) -> None:
     seen = facts["stopped"]
     assert (seen["shown"]["ActiveState"], seen["shown"]["Result"]) == ("inactive", "success")
