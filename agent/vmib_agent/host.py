@@ -11,7 +11,7 @@ import secrets
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
-from operator import attrgetter, ne
+from operator import attrgetter, is_, ne
 
 from vmib.errors import Unavailable
 from vmib.rows import HostAgentMode, OperStatus, ProbeKey, Sync, VifKey, VmAdminState, VmKey
@@ -97,6 +97,7 @@ class Host:
         self._reconciler = Reconciler(kernel)
         self._plan: Plan | None = None
         self._guests: Sequence[Guest] | None = None
+        self._seen: tuple[object, object] = (None, None)
         self._is_blind = False
         self._is_due = True
         self._is_unsaved = False
@@ -569,8 +570,11 @@ class Host:
                 return False
         else:
             self._hypervisor_is(OperStatus.up)
+        before, self._present = self._present, self._devices()
+        seen = self._guests, self.state.indexes
+        if all(map(is_, seen, self._seen)) and before == self._present:
+            return False
         guests = self._numbered(self._guests)
-        self._present = self._devices()
         found = inventories.take(guests, self.state.indexes, self._present)
         if found == self.rows.inventory:
             return False
@@ -589,6 +593,7 @@ class Host:
     def _numbered(self, guests: Sequence[Guest]) -> Sequence[Guest]:
         """The guests with a number; newcomers get theirs, if they can be kept on disk."""
         known = numbering.discovered(self.state, guests)
+        self._seen = guests, known.indexes
         if known is not self.state:
             try:
                 self._file.save(known)

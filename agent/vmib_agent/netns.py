@@ -27,22 +27,28 @@ _OWN_NAMESPACE = Path("/proc/self/ns/net")
 Stamp = tuple[int, int, int]
 
 
-def _stamp(path: Path) -> Stamp:
+def _stamp(entry: os.DirEntry[str]) -> Stamp:
     """What differs when a file has been written or replaced."""
-    status = path.stat()
+    status = os.stat(entry.path)  # noqa: PTH116
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def _namespace(path: str) -> int:
+def _of_namespaces() -> int:
+    """The number of the file system that namespaces are on."""
+    return _OWN_NAMESPACE.stat().st_dev
+
+
+def _namespace(path: str, device: int) -> int:
     """The inode of the network namespace at a path, 0 when there is none.
 
-    A name whose namespace is gone may stay behind as an empty file on another file system.
+    A name whose namespace is gone may stay behind as an empty file on another file system than
+    the one of namespaces, whose number is `device`.
     """
     try:
-        status = Path(path).stat()
+        status = os.stat(path)  # noqa: PTH116
     except OSError:
         return 0
-    return status.st_ino if status.st_dev == _OWN_NAMESPACE.stat().st_dev else 0
+    return status.st_ino if status.st_dev == device else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +64,9 @@ class NetnsHypervisor:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._files: dict[Path, tuple[Stamp, Machine]] = {}
+        self._files: dict[str, tuple[Stamp, Machine]] = {}
         self._view = _View()
+        self._guests: Sequence[Guest] = ()
 
     @property
     def kind(self) -> str:
@@ -72,12 +79,16 @@ class NetnsHypervisor:
         return os.uname().release
 
     def guests(self) -> Sequence[Guest]:
-        """All machines defined now, by name; reads only files that changed.
+        """All machines defined now, by name; the same object as long as nothing differs.
 
-        Raises `Unavailable` naming the directory or the file that cannot be read or is wrong.
+        Reads only files that changed. Raises `Unavailable` naming the directory or the file that
+        cannot be read or is wrong.
         """
-        self._view = self._look()
-        return [self._guest(machine) for machine in self._view.machines.values()]
+        view = self._look()
+        if view != self._view:
+            self._view = view
+            self._guests = [self._guest(machine) for machine in view.machines.values()]
+        return self._guests
 
     def changed(self) -> bool:
         """Whether `guests` would now tell something else than it last did, or of other namespaces.
@@ -105,17 +116,20 @@ class NetnsHypervisor:
     def _look(self) -> _View:
         self._read()
         defined: dict[str, Machine] = {}
-        for path, (_, machine) in sorted(self._files.items()):
+        for name in sorted(self._files):
+            machine = self._files[name][1]
             if machine.uuid in defined:
                 other = defined[machine.uuid].name
-                raise Unavailable(str(path), f"its uuid {machine.uuid} is that of {other}")
+                where = str(self._directory / name)
+                raise Unavailable(where, f"its uuid {machine.uuid} is that of {other}")
             defined[machine.uuid] = machine
         devices = {name: index for index, name in socket.if_nameindex()}
+        own = _of_namespaces()
         return _View(
             defined,
             {
                 uuid: (
-                    _namespace(machine.namespace),
+                    _namespace(machine.namespace, own),
                     *(devices.get(vif.host_device, 0) for vif in machine.vifs),
                 )
                 for uuid, machine in defined.items()
@@ -124,26 +138,28 @@ class NetnsHypervisor:
 
     def _read(self) -> None:
         try:
-            paths = [path for path in self._directory.iterdir() if _is_definition(path)]
+            with os.scandir(self._directory) as found:
+                entries = [entry for entry in found if _is_definition(entry.name)]
         except OSError as error:
             reason = f"cannot be read: {error.strerror}"
             raise Unavailable(str(self._directory), reason) from error
-        files: dict[Path, tuple[Stamp, Machine]] = {}
-        for path in paths:
+        files: dict[str, tuple[Stamp, Machine]] = {}
+        for entry in entries:
             try:
-                stamp = _stamp(path)
-                known = self._files.get(path)
+                stamp = _stamp(entry)
+                known = self._files.get(entry.name)
                 fresh = known is not None and known[0] == stamp
-                files[path] = known if fresh and known else (stamp, machines.load(path))
+                loaded = known if fresh and known else (stamp, machines.load(Path(entry.path)))
+                files[entry.name] = loaded
             except FileNotFoundError:
                 continue
             except (OSError, ValueRefused) as error:
-                raise Unavailable(str(path), f"is no machine: {error}") from error
+                raise Unavailable(entry.path, f"is no machine: {error}") from error
         self._files = files
 
 
-def _is_definition(path: Path) -> bool:
-    return path.suffix == machines.SUFFIX and not path.name.startswith(".")
+def _is_definition(name: str) -> bool:
+    return name.endswith(machines.SUFFIX) and not name.startswith(".")
 
 
 class NamespaceGuests:
@@ -164,7 +180,7 @@ class NamespaceGuests:
     def read(self, guest: Guest) -> Stack | None:
         """What the machine has now; None while its namespace does not exist."""
         machine = self._hypervisor.machine(guest.uuid)
-        if machine is None or not _namespace(machine.namespace):
+        if machine is None or not _namespace(machine.namespace, _of_namespaces()):
             return None
         try:
             kernel = Rtnetlink(Path(machine.namespace))
