@@ -52,6 +52,28 @@ def zabbix() -> Iterator[Zabbix]:
         made.remove()
 
 
+def interface(site: Site, host: str) -> dict[str, Any]:
+    """How the server asks the agent of a host."""
+    return {
+        "type": 2,
+        "main": 1,
+        "useip": 1,
+        "ip": site.address(host),
+        "dns": "",
+        "port": str(PORT),
+        "details": {
+            "version": 3,
+            "bulk": 1,
+            "securityname": READER,
+            "securitylevel": AUTH_PRIV,
+            "authprotocol": SHA256,
+            "authpassphrase": site.reader.auth,
+            "privprotocol": AES128,
+            "privpassphrase": site.reader.priv,
+        },
+    }
+
+
 @pytest.fixture(scope="module")
 def watched(zabbix: Zabbix, site: Site) -> Zabbix:
     """The server, with the template and both hosts."""
@@ -64,34 +86,13 @@ def watched(zabbix: Zabbix, site: Site) -> Zabbix:
     assert zabbix.call("configuration.import", format="yaml", rules=rules, source=source)
     (template,) = zabbix.call("template.get", filter={"host": NAME}, output=["templateid"])
     group = zabbix.call("hostgroup.create", name="Emulation")["groupids"][0]
-    for host in HOSTS:
-        zabbix.call(
-            "host.create",
-            host=host,
-            groups=[{"groupid": group}],
-            templates=[template],
-            macros=[{"macro": macro, "value": value} for macro, value in IMPATIENT.items()],
-            interfaces=[
-                {
-                    "type": 2,
-                    "main": 1,
-                    "useip": 1,
-                    "ip": site.address(host),
-                    "dns": "",
-                    "port": str(PORT),
-                    "details": {
-                        "version": 3,
-                        "bulk": 1,
-                        "securityname": READER,
-                        "securitylevel": AUTH_PRIV,
-                        "authprotocol": SHA256,
-                        "authpassphrase": site.reader.auth,
-                        "privprotocol": AES128,
-                        "privpassphrase": site.reader.priv,
-                    },
-                }
-            ],
-        )
+    made = {
+        "groups": [{"groupid": group}],
+        "templates": [template],
+        "macros": [{"macro": macro, "value": value} for macro, value in IMPATIENT.items()],
+    }
+    hosts = [made | {"host": host, "interfaces": [interface(site, host)]} for host in HOSTS]
+    zabbix.call("host.create", *hosts)
     return zabbix
 
 

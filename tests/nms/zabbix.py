@@ -132,9 +132,12 @@ class Zabbix:
         """Remove all that it wrote."""
         shutil.rmtree(self.directory)
 
-    def call(self, method: str, **params: Any) -> Any:
-        """The result of a method of the API; raises AssertionError with what it says instead."""
-        return self._called(method, params)
+    def call(self, method: str, *each: Mapping[str, Any], **params: Any) -> Any:
+        """The result of a method of the API, called once, also for several objects (`each`).
+
+        Raises AssertionError with what it says instead.
+        """
+        return self._called(method, list(each) or params)
 
     def _called(self, method: str, params: Any) -> Any:
         body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params, "auth": self._token}

@@ -92,6 +92,14 @@ def test_every_block_is_run_by_a_test(page: str) -> None:
         assert page in text or test == FOLLOWED, f"{test} runs nothing of {page}"
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_are_in_blocks_or_in_the_running_text(page: str) -> None:
+    for line in re.findall(r"^ {4,}(.*)", prose(page), re.MULTILINE):
+        first = line.split()[0]
+        assert first not in PROGRAMS, line
+        assert not re.match(r"snmp|make|apt|systemctl", first), line
+
+
 def test_what_pages_have_made_is_made_by_a_test() -> None:
     asked = {words[1] for page in PAGES for words in command_lines(page) if words[0] == "make"}
     assert asked == set(MADE_BY)
