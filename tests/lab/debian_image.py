@@ -66,7 +66,7 @@ class DebianImage:
 
     @property
     def kernel(self) -> Path:
-        return self.directory / "vmlinuz"
+        return self.directory / "vmlinux"
 
     @property
     def initrd(self) -> Path:
@@ -93,7 +93,7 @@ def _build(directory: Path, wanted: list[str]) -> None:
     boot, root = directory / "boot", directory / "root"
     debian.unpack([debian.kernel_package("amd64")], boot)
     (kernel,) = (boot / "boot").glob("vmlinuz-*")
-    shutil.copy2(kernel, directory / "vmlinuz")
+    (directory / "vmlinux").write_bytes(debian.uncompressed(kernel))
     debian.root(PACKAGES, root)
     debian.add_modules(boot, root, MODULES)
     python_packages.install(wanted, root)

@@ -59,6 +59,7 @@ def main() -> None:
     os.environ["VMIB_BASE_MIBS"] = "/mnt/.cache/mibs"
     os.environ["PYTHONPATH"] = "/mnt/agent:/mnt/manager:/mnt/mibs"
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     os.environ.update(job.get("environment", {}))
     if "tests" in job:
         tests = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v"]

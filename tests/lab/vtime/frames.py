@@ -121,6 +121,7 @@ def send(
 ) -> Stream:
     """Send datagrams, one each `interval`, and wait until none arrives for `patience` seconds.
 
+    What arrives is read afterwards: 64 MB of buffer hold it, and the sender has the processor.
     `at_first` datagrams more are sent without a pause before, to empty buckets and fill queues.
     `at_once` datagrams are handed to the kernel as one packet, which its interface, or the first
     on the way that cannot, segments (udp(7), UDP_SEGMENT).
@@ -142,7 +143,6 @@ def send(
             numbers = range(first, min(first + at_once, at_first + count))
             packet = b"".join(_HEAD.pack(_MAGIC, number) + filler for number in numbers)
             while (rest := began + (first - at_first) * interval - time.monotonic()) > 0:
-                tap.read()
                 time.sleep(rest)
             now = time.time()
             sender.send(packet)

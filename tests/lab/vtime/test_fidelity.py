@@ -8,7 +8,7 @@ import statistics
 import pytest
 
 from .frames import FULL, UDP_HEADERS, send
-from .judging import DELAY_ERROR, LOAD_ERROR, RATE_ERROR, Measurement, Record, around
+from .judging import DELAY_ERROR, LOAD_ERROR, RATE_ERROR, Record
 from .network import LINK, REMOTE_LINK, WAYS, Network, Way
 from .traffic import under_load
 
@@ -26,16 +26,10 @@ def test_a_delay_is_exact(
 ) -> None:
     net.shape(f'delay="{microseconds}us"')
     interval = 0.0053  # No frame is to arrive while another one is sent.
-
-    def measured() -> list[Measurement]:
-        beyond = [delay - base[way] for delay in send(*net.ends(way), 100, interval).delays]
-        parts = {"median": statistics.median(beyond), "99th of 100": sorted(beyond)[98]}
-        return [
-            around("delay", str(way), part, microseconds / 1e6, found, DELAY_ERROR)
-            for part, found in parts.items()
-        ]
-
-    record.settled(measured)
+    beyond = [delay - base[way] for delay in send(*net.ends(way), 100, interval).delays]
+    parts = {"median": statistics.median(beyond), "99th of 100": sorted(beyond)[98]}
+    for part, found in parts.items():
+        record.around("delay", str(way), part, microseconds / 1e6, found, DELAY_ERROR)
 
 
 @on_all_ways
@@ -44,13 +38,9 @@ def test_a_rate_is_exact(net: Network, record: Record, way: Way, kbps: int) -> N
     net.shape(f'rate="{kbps}kbit"')
     frames = {64: 20, 1000: 100, 10_000: 300, 100_000: 1600}[kbps]
     interval = FRAME * 8 / (kbps * 1000) * 0.8
-
-    def measured() -> list[Measurement]:
-        stream = send(*net.ends(way), frames, interval, octets=FULL, at_first=max(20, frames // 4))
-        rate, error = kbps * 1000, kbps * 1000 * RATE_ERROR
-        return [around("rate", str(way), "UDP", rate, stream.rate(), error)]
-
-    record.settled(measured)
+    stream = send(*net.ends(way), frames, interval, octets=FULL, at_first=max(20, frames // 4))
+    rate = kbps * 1000
+    record.around("rate", str(way), "UDP", rate, stream.rate(), rate * RATE_ERROR)
 
 
 @on_all_ways
