@@ -153,10 +153,10 @@ def _table_2(place: Place) -> Table:
         "bucket",
         "way",
         "paper",
-        "least possible",
+        "at the rate",
         "measured",
-        "of least",
-        "of paper's",
+        "off the rate's",
+        "off the paper's",
     )
     lines = []
     for row in place.rows.get("table2", ()):
@@ -165,7 +165,7 @@ def _table_2(place: Place) -> Table:
         lines.append(
             [
                 f"{int(row['rate_kbps']) // 1000} Mbit/s",
-                f"{burst:,} octets" if burst else "4 ms",
+                f"{burst:,} octets" if burst else "vMIB's own",
                 row["way"],
                 f"{others[1]:.1f} s",
                 f"{others[0]:.1f} s",
@@ -218,14 +218,16 @@ _SECTIONS = (
     (
         "Table 2: 20 files of 1 MB there and back, between two proxies",
         (
-            "Over 1 Mbit/s 20 files of 1 MB take at least as long as the column *least* says: that "
-            "is what their octets need, with the headers of full frames. The paper's 136 s and "
-            "113 s are less, so its link let more than 1 Mbit/s pass. A token bucket does: it lets "
-            "a burst pass at once, and here fills again while the file comes back.",
-            "The last rows have buckets of the size that the paper's times ask for, one for each "
-            "way, as one does not explain both; and they take the paper's times. They show that "
-            "an oversized burst is enough to explain the table, not that there was one. vMIB's own "
-            "buckets hold 4 ms of the rate.",
+            "The column *at the rate* says how long the octets of 20 files of 1 MB need, with the "
+            "headers of full frames. At 1 Mbit/s the paper's 136 s and 113 s are less, so its link "
+            "let more than 1 Mbit/s pass. A token bucket does: it lets a burst pass at once, and "
+            "here fills again while the file comes back.",
+            "vMIB's own buckets hold 4 ms of the rate and 5000 octets at least: 40 ms of each file "
+            "at 1 Mbit/s. The rows below have buckets of the size that the paper's times ask for, "
+            "one for each way, as one does not explain both; and they take the paper's times. They "
+            "show that an oversized burst is enough to explain the table, not that there was one. "
+            "At 100 Mbit/s the paper's files took longer than that rate needs, so that something "
+            "else was their limit.",
         ),
         _table_2,
     ),
@@ -233,9 +235,11 @@ _SECTIONS = (
         "Figure 5: a file, at different rates",
         (
             "![Measured over configured rate](paper-figure5.svg)",
-            "Local machines are on one host, remote ones on two. The rate is that of layer 2, from "
-            "connect to the last octet. A short file is a little faster than its rate by the "
-            "bucket that is full when it begins; `make paper FULL=1` sends the paper's 300 MB.",
+            "The paper sent a file of 300 MB between two machines of one host (local) and of two "
+            "hosts (remote) whose link has a rate. Here it has 10 MB, with `make paper FULL=1` "
+            "300 MB. The rate is that of layer 2, from connect to the last octet. A file is a "
+            "little faster than its rate by the bucket that is full when it begins, the more so "
+            "the shorter it is.",
         ),
         _figure(5, "kbps", 1000, "Mbit/s"),
     ),
