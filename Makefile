@@ -1,7 +1,7 @@
 # The two commands: `make demo` and `make test`. Both do all their set-up themselves.
 PY := .venv/bin/python
 
-.PHONY: setup demo test page-tools lint lab-vtime paper docs bench bench-agent generated clean
+.PHONY: setup demo test page-tools lint lab-vtime lab-xen lab-xen2 paper docs bench bench-agent generated clean
 .PHONY: nms-nagios nms-prometheus nms-traps nms-zabbix
 
 setup:
@@ -62,6 +62,13 @@ lab-vtime: setup
 	@$(PY) -m pytest -q tests/lab/test_virtual_time.py
 	@$(PY) tests/lab/accuracy_page.py .cache/lab/virtual-time/measurements.jsonl \
 	    packaging/docs/accuracy.md
+
+# Real Xen in an emulated machine, and two hosts of Xen, which are no part of `make test`.
+lab-xen: setup
+	@$(PY) -m pytest -v tests/lab/test_xen.py
+
+lab-xen2: setup
+	@VMIB_LAB_XEN2=1 $(PY) -m pytest -v tests/lab/test_xen_two_hosts.py
 
 # Real management stations watch a lab, and what they say themselves is printed.
 nms-nagios: setup

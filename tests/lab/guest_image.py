@@ -113,6 +113,11 @@ def copy_programs(unpacked: Path, target: Path) -> None:
             place = target / ("lib64" if found.name.startswith("ld-") else "lib") / found.name
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(found.resolve(), place)
+    add_dhcp(target)
+
+
+def add_dhcp(target: Path) -> None:
+    """What a guest does with the answers of a DHCP server."""
     dhcp = target / "bin" / "dhcp"
     dhcp.parent.mkdir(parents=True, exist_ok=True)
     dhcp.write_text(DHCP)

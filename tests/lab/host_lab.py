@@ -176,7 +176,7 @@ class HostLab:
             self._process = subprocess.Popen(
                 self.hypervisor.inside(*command), stdout=log, stderr=log, env=environment
             )
-        eventually(self._answers, "the agent answers", 60)
+        eventually(self._answers, "the agent answers", 180)
         eventually(self._has_recovered, "it has recovered", 120)
 
     def _answers(self) -> bool:

@@ -23,6 +23,11 @@ def tests_in(*modules: str) -> list[str]:
     ]
 
 
+def short(test: str) -> str:
+    """A test's name as the identifier of a parameter."""
+    return test.partition("::")[2].removeprefix("test_")
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """What came of a test with one set of parameters; `text` is why, for people."""
@@ -34,7 +39,9 @@ class Case:
 
 
 def cases_of(junit: Path) -> list[Case]:
-    """All that a file of pytest in JUnit's form tells."""
+    """All that a file of pytest in JUnit's form tells; nothing where there is none."""
+    if not junit.exists():
+        return []
     return [_case(element) for element in ElementTree.parse(junit).iter("testcase")]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-PLACE = Path("/tmp/vmib-lab-logs")
+PLACE = Path(os.environ.get("VMIB_LAB_RESULTS", "/tmp")) / "vmib-lab-logs"
 _IMAGES = shutil.ignore_patterns("*.img", "*.tar", "wire")
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from . import debian, guest_image, tree
 from .machine import Machine
@@ -31,7 +32,10 @@ def machine(
     It is in virtual time unless it has networks: two hosts do not share a clock.
     """
     guest, disk = directory / GUEST, directory / "tree.img"
-    debian.initramfs(guest_image.INIT, image.guest_modules, guest, image.guest_programs)
+    with TemporaryDirectory() as parts:
+        shutil.copytree(image.guest_programs, parts, dirs_exist_ok=True)
+        guest_image.add_dhcp(Path(parts))
+        debian.initramfs(guest_image.INIT, image.guest_modules, guest, Path(parts))
     tree.disk(disk, job, [guest])
     return Machine(
         kernel=image.hypervisor,
@@ -42,6 +46,20 @@ def machine(
         virtual_time=not networks,
         networks=networks,
     )
+
+
+def place(lab: str) -> Path:
+    """The empty directory in which console and results of a lab's last run stay."""
+    made = tree.ROOT / ".cache" / "lab" / lab
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir(parents=True)
+    return made
+
+
+def tidy(directory: Path) -> None:
+    """Remove images from the directory of a host that has ended."""
+    for name in (GUEST, "tree.img", "results.tar"):
+        (directory / name).unlink(missing_ok=True)
 
 
 def missing() -> str | None:
