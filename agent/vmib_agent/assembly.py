@@ -90,7 +90,8 @@ def start(
     make_directory(config.state_directory)
     driver = driver_of(config)
     links = Rtnetlink()
-    kernel = HostKernel(Shaper(), HostNetwork(links, driver.guests), Firewall())
+    shaper = Shaper(copying=driver.hypervisor.kind == "xen")
+    kernel = HostKernel(shaper, HostNetwork(links, driver.guests), Firewall())
 
     def devices() -> Mapping[str, Device]:
         return {

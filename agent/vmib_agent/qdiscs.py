@@ -158,7 +158,8 @@ class Table:
 class Rule:
     """A u32 rule. It ends at a class, leads on to a table, or redirects to a device.
 
-    `table` 0 is the root table. In a bucket the rules are tried in the order of `node`.
+    `table` 0 is the root table. In a bucket the rules are tried in the order of `node`. What a
+    `copying` rule redirects is a copy, and the frame itself is let go at once.
     """
 
     protocol: int
@@ -169,6 +170,7 @@ class Rule:
     classid: int = 0
     hash_on: HashOn | None = None
     redirect: int = 0
+    copying: bool = False
 
 
 Filter = Table | Rule

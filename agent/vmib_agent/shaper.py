@@ -71,9 +71,15 @@ def _joint_removals(
 
 
 class Shaper:
-    """The shaping of one network namespace; a `Section` of the agent's host."""
+    """The shaping of one network namespace; a `Section` of the agent's host.
 
-    def __init__(self, namespace: Path | None = None) -> None:
+    With `copying` what comes from machines is copied before it waits. A paravirtual guest of Xen
+    lends its pages to the host until a frame has left: its sockets would take what waits here for
+    unsent, never lose anything, and send less than the rate (TCP small queues).
+    """
+
+    def __init__(self, namespace: Path | None = None, copying: bool = False) -> None:
+        self._copying = copying
         self._netlink = Rtnetlink(namespace)
         self._reader = Reader(self._netlink)
 
@@ -111,7 +117,7 @@ class Shaper:
         """
         wanted = tuple(vifs)
         devices, readings = self._reader.readings(wanted)
-        return {vif: judge(vif, devices, readings) for vif in wanted}
+        return {vif: judge(vif, devices, readings, self._copying) for vif in wanted}
 
     def apply(self, operations: Sequence[Step]) -> None:
         """Carry out the steps in order, those on tc in as few system calls as possible.
@@ -154,8 +160,8 @@ class Shaper:
         if impossible:
             raise ApplyError(index, operations[index].describe(), impossible)
 
-    @staticmethod
     def _requests(
+        self,
         step: Step,
         devices: Mapping[str, links.Device],
         roots: Mapping[str, tcrequests.Roots],
@@ -174,7 +180,8 @@ class Shaper:
                 return [tcrequests.ingress_request(step, _index(devices, device))]
             case RedirectStep(device, verb, ifb):
                 target = _own_index(devices, ifb) if verb is not Verb.DELETE else 0
-                return [tcrequests.redirect_request(step, _index(devices, device), target)]
+                index = _index(devices, device)
+                return [tcrequests.redirect_request(step, index, target, self._copying)]
 
     def _roots(
         self, steps: Iterable[Step], devices: Mapping[str, links.Device]

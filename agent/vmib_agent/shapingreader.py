@@ -51,12 +51,13 @@ ALL = Everything.ALL
 
 @dataclass(slots=True)
 class Reading:
-    """All that was read of a device; `redirects` are the devices our ingress filter leads to."""
+    """All that was read of a device; `redirects` are the devices our ingress filter leads to, and
+    whether what goes there are copies."""
 
     qdiscs: list[tc.Found] = field(default_factory=list)
     classes: list[tc.Found] = field(default_factory=list)
     filters: list[tc.Found] = field(default_factory=list)
-    redirects: list[int] = field(default_factory=list)
+    redirects: list[tuple[int, bool]] = field(default_factory=list)
 
     def counters(self) -> dict[int, tc.Counters]:
         """Counters of qdiscs and classes by handle."""
@@ -143,9 +144,12 @@ def _hook(device: str, reading: Reading) -> _Hook:
 
 
 def judge(
-    vif: ShapedVif, devices: Mapping[str, links.Device], readings: Mapping[int, Reading]
+    vif: ShapedVif,
+    devices: Mapping[str, links.Device],
+    readings: Mapping[int, Reading],
+    copying: bool,
 ) -> VifState:
-    """What the readings of its devices mean for an interface."""
+    """What the readings of its devices mean for an interface whose frames are copied, or not."""
     device, ifb = devices.get(vif.device), devices.get(vif.ifb)
     ifb_reading = readings[ifb.index] if ifb is not None else Reading()
     ifb_owner = Owner.NOBODY
@@ -159,7 +163,7 @@ def judge(
         return VifState(is_present=False, ifb=ifb_owner)
     reading = readings[device.index]
     hook = _hook(vif.device, reading)
-    is_redirected = ifb is not None and reading.redirects == [ifb.index]
+    is_redirected = ifb is not None and reading.redirects == [(ifb.index, copying)]
     return VifState(
         to_vm=tree_of(reading),
         from_vm=tree_of(ifb_reading) if ifb_owner is Owner.VMIB else EMPTY,
@@ -279,12 +283,12 @@ class Reader:
                 reading.redirects += self._redirects(index, parent)
         return readings
 
-    def _redirects(self, index: int, parent: int) -> Iterator[int]:
+    def _redirects(self, index: int, parent: int) -> Iterator[tuple[int, bool]]:
         device = tc.BLOCK_DEVICE_INDEX if parent in tcrequests.OWN_BLOCKS else index
         for found in self.dump(tc.RTM_GETTFILTER, tc.Tcmsg(device, 0, parent)):
             is_ours = found.header.info >> 16 == tcrequests.REDIRECT_PREFERENCE
             if is_ours and isinstance(found.item, Rule):
-                yield found.item.redirect
+                yield found.item.redirect, found.item.copying
 
     def readings(
         self, vifs: Iterable[ShapedVif], *, fresh: bool = False

@@ -60,6 +60,8 @@ _HTB_PARMS = struct.Struct("=12s12sIIIII")
 _SELECTOR = struct.Struct("=BBBxHHhh4s")
 _KEY = struct.Struct("=4s4sii")
 _MIRRED = struct.Struct("=IIiiiiI")
+_GACT = struct.Struct("=IIiii")
+_PIPE, _STOLEN = 3, 4
 _BASIC = struct.Struct("=QI")
 _QUEUE = struct.Struct("=IIIII")
 
@@ -357,7 +359,7 @@ def encode_filter(device: int, parent: int, preference: int, item: Filter) -> by
     if hash_on:
         options += _u32(3, hash_on.table << 20)
     if item.redirect:
-        options += attr(7, _redirect(item.redirect))
+        options += attr(7, _redirect(item.redirect, item.copying))
     return header.pack() + _kind("u32") + attr(_TCA_OPTIONS, options)
 
 
@@ -366,20 +368,34 @@ def rule_handle(item: Rule) -> int:
     return item.table << 20 | item.bucket << 12 | item.node
 
 
-def _redirect(device: int) -> bytes:
-    """Action 1: act_mirred, TC_ACT_STOLEN 4, TCA_EGRESS_REDIR 1."""
-    parms = attr(2, _MIRRED.pack(0, 0, 4, 0, 0, 1, device))
-    return attr(1, attr(1, b"mirred\0") + attr(2 | _NESTED, parms))
+def _redirect(device: int, copying: bool) -> bytes:
+    """act_mirred, TCA_EGRESS_REDIR 1; to copy, it goes on (TC_ACT_PIPE) to act_gact, which ends.
+
+    The kernel redirects the frame itself only where nothing can come after it.
+    """
+    parms = _MIRRED.pack(0, 0, _PIPE if copying else _STOLEN, 0, 0, 1, device)
+    actions = _action(1, b"mirred\0", parms)
+    return actions + _action(2, b"gact\0", _GACT.pack(0, 0, _STOLEN, 0, 0)) * copying
 
 
-def _read_redirect(data: bytes) -> int:
+def _action(order: int, kind: bytes, parms: bytes) -> bytes:
+    return attr(order, attr(1, kind) + attr(2 | _NESTED, attr(2, parms)))
+
+
+def _read_redirect(data: bytes) -> tuple[int, bool]:
+    """The device, and whether what goes there is a copy."""
     actions = [dict(attributes(payload)) for _, payload in attributes(data)]
-    if len(actions) != 1 or actions[0][1] != b"mirred\0":
+    kinds = [action[1] for action in actions]
+    if kinds not in ([b"mirred\0"], [b"mirred\0", b"gact\0"]):
         raise _NotOursError
-    parms = _MIRRED.unpack(dict(attributes(actions[0][2]))[2])
-    if parms[2] != 4 or parms[5] != 1:
+    copying = len(kinds) == 2
+    found = [dict(attributes(action[2]))[2] for action in actions]
+    parms = _MIRRED.unpack(found[0])
+    if parms[2] != (_PIPE if copying else _STOLEN) or parms[5] != 1:
         raise _NotOursError
-    return int(parms[6])
+    if copying and _GACT.unpack(found[1])[2] != _STOLEN:
+        raise _NotOursError
+    return int(parms[6]), copying
 
 
 def _read_filter(header: Tcmsg, data: bytes) -> Filter | None:
@@ -407,6 +423,7 @@ def _read_rule(empty: Rule, found: dict[int, bytes]) -> Rule:
     hash_on = None
     if 3 in found:
         hash_on = HashOn(_int(found[3]) >> 20, hash_offset, int.from_bytes(hash_mask, "big"))
+    redirect, copying = _read_redirect(found[7]) if 7 in found else (0, False)
     return replace(
         empty,
         keys=tuple(
@@ -415,7 +432,8 @@ def _read_rule(empty: Rule, found: dict[int, bytes]) -> Rule:
         ),
         classid=_int(found.get(1, b"")),
         hash_on=hash_on,
-        redirect=_read_redirect(found[7]) if 7 in found else 0,
+        redirect=redirect,
+        copying=copying,
     )
 
 

@@ -89,14 +89,14 @@ def ingress_request(step: IngressStep, index: int) -> Request:
     return _qdisc(index, step.verb, Qdisc(INGRESS_HANDLE, INGRESS_PARENT, options))
 
 
-def redirect_request(step: RedirectStep, index: int, ifb: int) -> Request:
-    """Make or remove the filter that sends everything to the ifb."""
+def redirect_request(step: RedirectStep, index: int, ifb: int, copying: bool) -> Request:
+    """Make or remove the filter that sends everything, or copies of it, to the ifb."""
     device, parent = (
         (index, INGRESS_FILTERS) if step.shared else (tc.BLOCK_DEVICE_INDEX, OWN_BLOCKS[index])
     )
     if step.verb is Verb.DELETE:
         info = tc.filter_info(tc.ETH_P_ALL, REDIRECT_PREFERENCE)
         return Request(tc.RTM_DELTFILTER, 0, tc.Tcmsg(device, 0, parent, info).pack())
-    rule = Rule(tc.ETH_P_ALL, 0, 0, 1, keys=(Key(0, 0, 0),), redirect=ifb)
+    rule = Rule(tc.ETH_P_ALL, 0, 0, 1, keys=(Key(0, 0, 0),), redirect=ifb, copying=copying)
     body = tc.encode_filter(device, parent, REDIRECT_PREFERENCE, rule)
     return Request(tc.RTM_NEWTFILTER, _FLAGS[step.verb], body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -87,7 +88,8 @@ rules = st.builds(
     classid=st.sampled_from([0, 0x76F31001]),
     hash_on=st.none() | st.builds(HashOn, st.integers(1, 0x7FF), st.just(24), u32),
     redirect=st.sampled_from([0, 5]),
-)
+    copying=st.booleans(),
+).map(lambda rule: rule if rule.redirect else replace(rule, copying=False))
 
 
 @given(rules | st.builds(Table, st.just(tc.ETH_P_IP), st.integers(1, 0x7FF)))
