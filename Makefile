@@ -63,9 +63,10 @@ lab-vtime: setup
 	@$(PY) tests/lab/accuracy_page.py .cache/lab/virtual-time/measurements.jsonl \
 	    packaging/docs/accuracy.md
 
-# Real Xen in an emulated machine, and two hosts of Xen, which are no part of `make test`.
+# Real Xen in an emulated machine; what it measures goes to the docs. Two hosts of Xen.
 lab-xen: setup
 	@$(PY) -m pytest -v tests/lab/test_xen.py
+	@$(PY) tests/lab/accuracy_page.py .cache/lab/xen/measurements.jsonl packaging/docs/labs.md
 
 lab-xen2: setup
 	@VMIB_LAB_XEN2=1 $(PY) -m pytest -v tests/lab/test_xen_two_hosts.py

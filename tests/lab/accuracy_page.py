@@ -1,4 +1,4 @@
-"""What the lab of virtual time measured, as tables of the page on accuracy.
+"""What a lab in virtual time measured, as tables of a page of the documentation.
 
     accuracy_page.py MEASUREMENTS.jsonl PAGE.md
 
@@ -40,7 +40,8 @@ def read(file: Path) -> list[Found]:
 def page(text: str, found: Iterable[Found]) -> str:
     """The page with the tables of what was found."""
     found = list(found)
-    tables = "\n\n".join([_promised(found), _peers(found)])
+    has_peers = any(one.way == "peers" for one in found)
+    tables = "\n\n".join([_promised(found), *([_peers(found)] if has_peers else [])])
     between = re.compile(f"(?<={re.escape(_BEGIN)}\n).*?(?={re.escape(_END)})", re.DOTALL)
     made, count = between.subn(lambda _: f"\n{tables}\n\n", text)
     if count != 1:

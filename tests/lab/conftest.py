@@ -30,14 +30,14 @@ def lab(
 ) -> Iterator[HostLab]:
     """A host with two guests and an agent."""
     from . import hypervisors
-    from .host_lab import HostLab
+    from .host_lab import SETTINGS, HostLab
 
     if reason := hypervisors.missing():
         pytest.skip(reason)
     directory = tmp_path_factory.mktemp("hypervisor")
     logs = keeping("hypervisor", directory, request.session)
     with logs, hypervisors.hypervisor(directory) as hypervisor:
-        made = HostLab(hypervisor, directory, "start_up = true")
+        made = HostLab(hypervisor, directory, SETTINGS)
         try:
             made.define(1, words="vif0=10.31.1.1/24")
             made.define(2, words="vif0=10.31.1.2/24")

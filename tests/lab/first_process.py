@@ -1,8 +1,8 @@
 """What the first process of an emulated machine does, whatever the machine is.
 
 The tree under test is at /mnt, and what is to be done is in /mnt/job.json: `tests`, arguments of
-pytest, or a `module` to be run. The console is the machine's; what is left behind is an archive on
-a disk of its own.
+pytest, or a `module` to be run, with `arguments`. The console is the machine's; what is left behind
+is an archive on a disk of its own.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def do(results: Path) -> None:
     os.environ.update(environment)
     wanted = json.loads((TREE / JOB).read_text())
     if "module" in wanted:
-        run(sys.executable, "-m", wanted["module"], check=False)
+        run(sys.executable, "-m", wanted["module"], *wanted.get("arguments", ()), check=False)
         return
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v", "--color=no"]
     # Above tests/lab is what costs an emulated processor long to import, and serves nobody here.

@@ -18,6 +18,7 @@ from typing import Any
 
 import libvirt
 
+from vmib.snmp import usm
 from vmib_agent import users
 from vmib_agent.users import Role
 
@@ -29,6 +30,8 @@ BASE_MIBS = Path(os.environ.get("VMIB_BASE_MIBS", ROOT / ".cache" / "mibs"))
 PASSPHRASES = ("auth pass phrase", "priv pass phrase")
 ADDRESS = "127.31.0.1"
 PORT = 1161
+SETTINGS = "start_up = true"
+"""Of the agent's [hypervisor], where nothing else is wanted."""
 
 AGENT = """
 listen = ["{address}:{port}"]
@@ -87,11 +90,15 @@ class HostLab:
         users.add_user(state, "admin", Role("admin"), *PASSPHRASES)
         home = self.directory / "snmp"
         home.mkdir()
+        # Keys, as each pass phrase would cost an emulated processor the hash of a megabyte.
+        auth, priv = (
+            usm.password_to_key(usm.SHA256, phrase.encode()).hex() for phrase in PASSPHRASES
+        )
         self._secret(
             home / "snmp.conf",
             "defVersion 3\ndefSecurityName admin\ndefSecurityLevel authPriv\n"
             "defAuthType SHA-256\ndefPrivType AES\n"
-            f'defAuthPassphrase "{PASSPHRASES[0]}"\ndefPrivPassphrase "{PASSPHRASES[1]}"\n',
+            f"defAuthMasterKey 0x{auth}\ndefPrivMasterKey 0x{priv}\n",
         )
         self._secret(self.directory / "credentials.toml", CREDENTIALS.format(*PASSPHRASES))
         self.configure(settings)
@@ -99,6 +106,7 @@ class HostLab:
     def configure(self, settings: str) -> None:
         """Write the agent's configuration, with settings of its [hypervisor]."""
         (of_xen,) = pages.blocks("libvirt.md", "toml")
+        self._settings = settings
         text = AGENT.format(
             address=self.address,
             port=PORT,
@@ -117,18 +125,22 @@ class HostLab:
         return run(*self.hypervisor.inside(*command), check=check, **more)
 
     def define(
-        self, number: int, vifs: int = 1, words: str = "", agent: bool | None = None
+        self,
+        number: int,
+        vifs: int = 1,
+        words: str = "",
+        agent: bool | None = None,
+        name: str = "",
     ) -> Guest:
         """Define guest `number` with some interfaces, without starting it.
 
-        It has a guest agent where it can, unless it is told otherwise.
+        It has a guest agent where it can, and the name that all have, unless it is told otherwise.
         """
         interfaces = [Interface(mac_of(number, vif)) for vif in range(vifs)]
         has_agent = self.hypervisor.has_guest_agent if agent is None else agent
-        xml = self.hypervisor.domain_xml(
-            f"m{number}", uuid_of(number), interfaces, words, has_agent
-        )
-        log = self.directory / f"m{number}.console.log"
+        known = name or f"m{number}"
+        xml = self.hypervisor.domain_xml(known, uuid_of(number), interfaces, words, has_agent)
+        log = self.directory / f"{known}.console.log"
         self.guests[number] = Guest(self.connection.defineXML(xml), log)
         return self.guests[number]
 
@@ -187,6 +199,13 @@ class HostLab:
 
     def _has_recovered(self) -> bool:
         return self.snmp("snmpget", "-Ov", "vmibHostAgentMode.0", check=False).strip() == "normal"
+
+    def use(self, settings: str) -> None:
+        """Have the agent started anew where it has other settings."""
+        if settings != self._settings:
+            self.end_agent()
+            self.configure(settings)
+            self.start_agent()
 
     def end_agent(self, number: int = signal.SIGKILL) -> None:
         """End the agent by a signal."""

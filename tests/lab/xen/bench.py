@@ -5,7 +5,6 @@ In virtual time what a measurement says does not depend on how busy the computer
 
 from __future__ import annotations
 
-import re
 import socket
 import statistics
 import struct
@@ -14,6 +13,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+
+from vmib_manager.pings import internet_checksum
 
 from ..host_lab import HostLab
 from ..hypervisors import BRIDGE, run
@@ -32,36 +33,75 @@ _BUFFER = 64 << 20
 _TIMESPEC = struct.Struct("@ll")
 _SETTLED = 0.3
 """The part of a flow that is not counted: buckets are full, windows small."""
-_SUMMARY = re.compile(r"= [\d.]+/([\d.]+)/[\d.]+/([\d.]+) ms")
-_SENT = re.compile(r"(\d+) packets transmitted, (\d+) received(?:, \+(\d+) duplicates)?")
+_ECHO = struct.Struct("!BBHHH56s")
+_IDENTIFIER = 0x7862
+_SOON, _LAST = 0.02, 0.6
+"""Seconds until stamps are right, and for which answers are waited for after the last request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pings:
-    """What ping(8) says; times in seconds, all of them to three digits, mean and deviation to 1 us.
+    """How many echoes were asked for, and how long the answers took, in seconds.
 
-    The deviation is that of all, not of a sample.
+    An answer that came twice is one of the duplicates; one with a wrong checksum is none.
     """
 
     sent: int
-    received: int
     duplicates: int
-    mean: float
-    deviation: float
     times: tuple[float, ...]
 
+    @property
+    def received(self) -> int:
+        return len(self.times)
 
-def ping(count: int, interval: float, *options: str, address: str = GUEST) -> Pings:
-    """Send so many echo requests to the guest, one each `interval` seconds."""
-    words = ("ping", "-n", "-c", str(count), "-i", str(interval), "-W", "1", *options, address)
-    said = run(*words, check=False)
-    sent, summary = _SENT.search(said), _SUMMARY.search(said)
-    assert sent is not None, said
-    assert summary is not None, said
-    times = tuple(float(found) / 1000 for found in re.findall(r"time=([\d.]+) ms", said))
-    mean, deviation = (float(text) / 1000 for text in summary.groups())
-    numbers = [int(text or 0) for text in sent.groups()]
-    return Pings(numbers[0], numbers[1], numbers[2], mean, deviation, times)
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(self.times)
+
+    @property
+    def deviation(self) -> float:
+        return statistics.pstdev(self.times)
+
+
+def ping(count: int, interval: float, address: str = GUEST) -> Pings:
+    """Send so many echo requests (RFC 792) to an address, one each `interval` seconds.
+
+    They leave when this process sends them, and are back when the kernel says so. Between them it
+    sleeps, where ping(8) looks for answers all the time: an emulated processor then does no more.
+    """
+    sent: dict[int, int] = {}
+    back: dict[int, list[int]] = {}
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as wire:
+        wire.setsockopt(socket.SOL_SOCKET, _RCVBUFFORCE, _BUFFER)
+        wire.setsockopt(socket.SOL_SOCKET, _TIMESTAMPNS, 1)
+        time.sleep(_SOON)  # until the kernel stamps what comes
+        for number in range(count):
+            request = _ECHO.pack(8, 0, 0, _IDENTIFIER, number, bytes(56))
+            checksum = internet_checksum(request)
+            sent[number] = time.time_ns()
+            wire.sendto(_ECHO.pack(8, 0, checksum, _IDENTIFIER, number, bytes(56)), (address, 0))
+            time.sleep(interval)
+        time.sleep(_LAST)
+        for message, stamp in _received(wire, address):
+            kind, _, _, identifier, number, _ = _ECHO.unpack(message)
+            if (kind, identifier) == (0, _IDENTIFIER):
+                back.setdefault(number, []).append(stamp)
+    times = tuple((min(back[number]) - sent[number]) / 1e9 for number in sorted(back))
+    return Pings(count, sum(len(each) - 1 for each in back.values()), times)
+
+
+def _received(wire: socket.socket, address: str) -> Iterator[tuple[bytes, int]]:
+    """Echoes with a right checksum, and when they came, in nanoseconds since the epoch."""
+    while True:
+        try:
+            packet, ancillary, _, sender = wire.recvmsg(256, 64, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        message = packet[4 * (packet[0] & 0x0F) :]
+        right = len(message) == _ECHO.size and internet_checksum(message) == 0
+        if right and sender[0] == address:
+            whole, nanoseconds = _TIMESPEC.unpack(ancillary[0][2][: _TIMESPEC.size])
+            yield message, whole * 1_000_000_000 + nanoseconds
 
 
 @dataclass
@@ -96,9 +136,9 @@ class Tap:
                 self.frames.append((whole + nanoseconds / 1e9, octets))
 
     def rate(self) -> float:
-        """Bit/s of layer 2 at which full frames passed, from one to another."""
-        full = [frame for frame in self.frames if frame[1] >= FRAME]
-        counted = full[int(len(full) * _SETTLED) :]
+        """Bit/s of layer 2 at which frames passed, all of them, from one full one to another."""
+        full = [number for number, frame in enumerate(self.frames) if frame[1] >= FRAME]
+        counted = self.frames[full[int(len(full) * _SETTLED)] : full[-1] + 1]
         octets = sum(_wire_octets(length) for _, length in counted[1:])
         return octets * 8 / (counted[-1][0] - counted[0][0])
 
@@ -126,8 +166,8 @@ class Bench:
                 value = columns.get(column, 0) if each == way else 0
                 triples += [f"vmibShape{column}.{self.vm}.1.{each}", "u", str(value)]
         self.lab.set(*triples)
-        for each in WAYS:
-            assert self.lab.value(f"vmibShapeOperSync.{self.vm}.1.{each}") == "inSync"
+        rows = [f"vmibShapeOperSync.{self.vm}.1.{each}" for each in WAYS]
+        assert self.lab.snmp("snmpget", "-Ov", *rows).split() == ["inSync", "inSync"]
 
     def tap(self, way: str) -> Tap:
         """What has passed the shaping of a way."""
@@ -175,5 +215,5 @@ def bench_of(lab: HostLab) -> Bench:
     run("ip", "address", "replace", f"{HOST}/24", "dev", BRIDGE)
     made = Bench(lab, lab.vm(1), lab.device(1))
     ping(2, 0.1)  # for ARP
-    made.base = statistics.fmean(ping(20, 0.05, "-q").mean for _ in range(2))
+    made.base = statistics.fmean(ping(20, 0.05).mean for _ in range(2))
     return made

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from .. import hypervisors
-from ..host_lab import HostLab
+from ..host_lab import SETTINGS, HostLab
 from . import wire
 
 HOST = 2
@@ -15,7 +15,7 @@ HOST = 2
 def main() -> None:
     """Make the host."""
     with hypervisors.hypervisor(Path("/tmp")) as hypervisor:
-        lab = HostLab(hypervisor, Path("/tmp"), "start_up = true", address=wire.address_of(HOST))
+        lab = HostLab(hypervisor, Path("/tmp"), SETTINGS, address=wire.address_of(HOST))
         wire.join(HOST)
         lab.define(HOST, words=wire.guest_words(HOST))
         lab.boot(HOST)

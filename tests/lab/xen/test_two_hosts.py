@@ -13,7 +13,7 @@ from vmib_manager.apply import ApplyFailed, Options, Outcome, Phase, Progress
 from vmib_manager.model import Model
 
 from .. import hypervisors
-from ..host_lab import PASSPHRASES, PORT, HostLab, eventually, mac_of
+from ..host_lab import PASSPHRASES, PORT, SETTINGS, HostLab, eventually, mac_of
 from ..hypervisors import run
 from . import wire
 
@@ -81,7 +81,7 @@ class Net:
 def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
     directory = tmp_path_factory.mktemp("two")
     with hypervisors.hypervisor(directory) as hypervisor:
-        lab = HostLab(hypervisor, directory, "start_up = true", address=wire.address_of(1))
+        lab = HostLab(hypervisor, directory, SETTINGS, address=wire.address_of(1))
         try:
             wire.join(1)
             lab.define(1, words=wire.guest_words(1))
