@@ -687,6 +687,21 @@ def test_a_redirection_that_somebody_removed_is_made_again(lab: Lab) -> None:
     ]
 
 
+@pytest.mark.netem
+def test_copies_of_frames_are_redirected_where_that_is_wanted(lab: Lab) -> None:
+    """It needs act_gact, which kernels have that have netem."""
+    tree = compile_tree(Impairment(rate=5000), {}, MTU)
+    lab.want(from_vm=tree)
+    lab.shaper.close()
+    lab.shaper = Shaper(Path("/run/netns") / lab.host, copying=True)
+    assert len(lab.want(from_vm=tree)) == 2
+    assert lab.flood(lab.guest, "10.0.0.1", 2) == pytest.approx(5_000_000, rel=0.03)
+    block = str(lab.qdiscs()["ffff:"]["ingress_block"])
+    shown = run("tc", "-n", lab.host, "filter", "show", "block", block)
+    assert [word for word in shown.split() if word in ("mirred", "gact")] == ["mirred", "gact"]
+    lab.want()
+
+
 def test_making_and_removing_an_ifb_is_not_taken_for_a_strangers_doing(lab: Lab) -> None:
     lab.want()
     lab.shaper.poll_foreign_changes()
