@@ -86,5 +86,7 @@ MADE_BY = {
     "demo": "tests/netns/test_demo.py",
     "test": ".ci/run",
     "lab-vtime": "tests/lab/test_virtual_time.py",
+    "lab-xen": "tests/lab/test_xen.py",
+    "lab-xen2": "tests/lab/test_xen_two_hosts.py",
 }
 """What runs the targets of make that are in blocks: too long for a page to run them again."""
