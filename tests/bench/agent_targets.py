@@ -26,7 +26,7 @@ PER_CPU = {"v2c GET": 100_000, "v3 GET": 50_000}
 AGENTX_RATIO = 1.2
 CLIENT_RATIO = 20.0
 BLOCKED_SECONDS = 0.1
-GROWTH_MIB = 1.0
+GROWTH_MIB = 2.0
 """Less than that is no growth, but memory in other pieces."""
 
 
