@@ -11,6 +11,7 @@ from typing import Any
 
 from common import Lab, Results, Table, lab_of, machine, milliseconds, virtual_xml
 from shaping import applied
+from traffic import counted
 
 MACHINES = (10, 32, 100)
 KINDS = ("made", "changed", "again", "taken away")
@@ -27,9 +28,14 @@ def star(machines: int, rate: str) -> str:
 def grown(host: Lab, machines: int) -> dict[str, Any]:
     """The steps of applying, and the memory of the agent then."""
     texts = (star(machines, "10Mbit"), star(machines, "20Mbit"), star(machines, "20Mbit"))
-    with host.manager() as manager:
+    steps = []
+    with counted() as seen, host.manager() as manager:
         applied(host, manager, virtual_xml(machines))
-        steps = [applied(host, manager, text) for text in (*texts, virtual_xml(machines))]
+        for text in (*texts, virtual_xml(machines)):
+            datagrams, octets = seen.datagrams, seen.octets
+            step = dict(applied(host, manager, text))
+            step["datagrams"], step["octets"] = seen.datagrams - datagrams, seen.octets - octets
+            steps.append(step)
     (agent,) = host.agents()
     lines = Path("/proc", str(agent.pid), "status").read_text().splitlines()
     peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
@@ -48,11 +54,15 @@ def run() -> Results:
         for kind, run in size["runs"].items():
             per_link = f"{run['apply'] / run['rows'] * 1e6:.0f} us" if run["rows"] else ""
             steps = (run[name] for name in ("plan", "to last commit", "apply"))
-            rows.append((f"{size['links']:,}", kind, *map(milliseconds, steps), per_link))
+            traffic = (f"{run[name]:,}" for name in ("datagrams", "octets"))
+            rows.append((f"{size['links']:,}", kind, *map(milliseconds, steps), per_link, *traffic))
     peaks = ", ".join(f"{size['agent_peak_kib'] / 1024:.0f} MiB" for size in found)
     table = Table(
         "Links of one agent",
-        ("links", "which are", "plan", "to the last commit", "apply", "apply, for each row"),
+        (
+            *("links", "which are", "plan", "to the last commit", "apply", "apply, for each row"),
+            *("datagrams", "octets"),
+        ),
         rows,
         (f"Most memory of the agent: {peaks}.",),
     )
