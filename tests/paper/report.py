@@ -236,10 +236,10 @@ _SECTIONS = (
         (
             "![Measured over configured rate](paper-figure5.svg)",
             "The paper sent a file of 300 MB between two machines of one host (local) and of two "
-            "hosts (remote) whose link has a rate. Here it has 10 MB, with `make paper FULL=1` "
-            "300 MB. The rate is that of layer 2, from connect to the last octet. A file is a "
-            "little faster than its rate by the bucket that is full when it begins, the more so "
-            "the shorter it is.",
+            "hosts (remote) whose link has a rate. Here it has 2 MB, or 2 s of the rate where that "
+            "is more; with `make paper FULL=1` 300 MB. The rate is that of layer 2, from connect "
+            "to the last octet. A file is a little faster than its rate by the bucket that is full "
+            "when it begins, the more so the shorter it is.",
         ),
         _figure(5, "kbps", 1000, "Mbit/s"),
     ),
