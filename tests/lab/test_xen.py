@@ -8,8 +8,10 @@ those that only Xen has. Each shows here under its own name. Where this was thei
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -30,8 +32,8 @@ class Ran:
     cases: list[inner.Case]
 
 
-@pytest.fixture(scope="module")
-def dom0(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Ran]:
+def run_machine(items: Sequence[pytest.Item]) -> Ran:
+    """What is left of the machine when its tests have run; all of them run."""
     if reason := xen_host.missing():
         pytest.skip(reason)
     directory = xen_host.place("xen")
@@ -42,10 +44,16 @@ def dom0(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
         running.unpack_results(directory)
         cases = inner.cases_of(directory / "junit.xml")
         assert cases, running.last_words()
-        yield Ran(running.said(), cases)
+        return Ran(running.said(), cases)
     finally:
         running.kill()
         xen_host.tidy(directory)
+
+
+@pytest.fixture(scope="module")
+def dom0(outcomes: Mapping[str, Future[Any]]) -> Ran:
+    ran: Ran = outcomes[__name__].result()
+    return ran
 
 
 @pytest.mark.parametrize("test", inner.tests_in(*MODULES), ids=inner.short)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -26,7 +26,7 @@ class Measurement:
     least: float
     most: float
     is_final: bool = True
-    """Whether it was not taken again because it did not hold."""
+    """Whether it was not taken again, because it did not hold or another one with it did not."""
 
     @property
     def holds(self) -> bool:
@@ -49,12 +49,25 @@ class Record:
         with self.file.open("a") as lines:
             lines.write(json.dumps(asdict(measurement)) + "\n")
 
+    def settled(self, measure: Callable[[], Sequence[Measurement]]) -> None:
+        """Expect what is measured to hold in one of three attempts, all of which are noted.
+
+        For a dom0 with one processor, where a frame that comes while the agent works waits for it.
+        """
+        for left in (2, 1, 0):
+            found = measure()
+            if all(each.holds for each in found) or not left:
+                for each in found:
+                    self.expect(each)
+                return
+            for each in found:
+                self.note(replace(each, is_final=False))
+
     def around(
         self, what: str, way: str, conditions: str, configured: float, measured: float, error: float
     ) -> None:
         """Expect a value that is at most `error` off."""
-        least, most = configured - error, configured + error
-        self.expect(Measurement(what, way, conditions, configured, measured, least, most))
+        self.expect(around(what, way, conditions, configured, measured, error))
 
     def counted(
         self,
@@ -77,6 +90,14 @@ class Record:
                 self.expect(found)
                 return
             self.note(replace(found, is_final=False))
+
+
+def around(
+    what: str, way: str, conditions: str, configured: float, measured: float, error: float
+) -> Measurement:
+    """A value that has to be at most `error` off."""
+    least, most = configured - error, configured + error
+    return Measurement(what, way, conditions, configured, measured, least, most)
 
 
 def binomial_interval(among: int, probability: float) -> tuple[int, int]:
