@@ -33,8 +33,10 @@ the kernel at most twice a second; it is compared with reading configured cells 
 _SETS = """\
 A SET of vMIB's agent is authenticated, checked against the user's view and the MIB, remembered so
 that a retransmission is not carried out twice, written to the log, and decided by the same rules
-whether it changes a lock or a network; the agent in C stores a number. The lock, and numbers that
-are staged in a transaction, take a short way to that. A SET that changes what is committed is
+whether it changes a lock or a network; the agent in C stores a number, in memory as well. The lock,
+and numbers that are staged in a transaction, take a short way to that: they are noted, and the
+state is made of them when somebody looks at it, once a second at least. SNMPv2c may only read, so
+it has no SETs. A SET that changes what is committed is
 planned, for which only what differs is looked at, and waits for the disk: a line is appended to a
 journal, with one fsync, and from time to time the journal is folded into the state file. So it
 costs much the same however many interfaces and rows there are. Managers put dozens of rows into
