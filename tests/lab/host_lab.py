@@ -189,7 +189,7 @@ class HostLab:
                 self.hypervisor.inside(*command), stdout=log, stderr=log, env=environment
             )
         eventually(self._answers, "the agent answers", 180)
-        eventually(self._has_recovered, "it has recovered", 120)
+        eventually(self._has_recovered, "it has recovered", 180)
 
     def _answers(self) -> bool:
         assert self._process is not None
