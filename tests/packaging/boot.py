@@ -16,7 +16,7 @@ from .debian_tree import Tree
 
 HERE = Path(__file__).resolve().parent
 _MEGABYTES = 900
-_SECONDS = 600.0
+_SECONDS = 900.0
 _INIT = """\
 #!/bin/busybox sh
 B=/bin/busybox
@@ -45,6 +45,7 @@ WantedBy=multi-user.target
 _DROP_IN = """\
 [Service]
 WatchdogSec=10
+TimeoutStartSec=300
 """
 _NOT_NEEDED = (
     "apt-daily.timer",

@@ -81,7 +81,6 @@ def test_with_the_drop_in_it_enters_machines_that_are_made_while_it_runs(facts: 
 def test_libvirtd_answers_the_confined_agent_once_its_user_is_in_the_group(facts: Facts) -> None:
     seen = facts["with_libvirt"]
     assert (seen["kind"], seen["mode"]) == ("qemu", "normal")
-    assert seen["alone"] == "down"
     assert seen["groups"].split() == ["_vmib", "libvirt"]
     assert seen["shown"]["User"] == "_vmib"
     assert seen["libvirtd"] == "active"
