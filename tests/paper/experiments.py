@@ -1,10 +1,11 @@
-"""The paper's evaluation on the embedded default: Tables 1 and 2, Figures 5 and 6, as CSV.
+"""The paper's evaluation: Tables 1 and 2, Figures 5 and 6, as CSV; here on the embedded default.
 
-    python tests/paper/experiments.py --out DIRECTORY [--full] [--only NAME ...]
+    python -m tests.paper.experiments --out DIRECTORY [--full] [--only NAME ...]
 
 The paper is Storch, Calheiros and De Rose, "Virtual Machines Networking for Distributed Systems
-Emulation"; the grid is its Table 1. Hosts and machines are network namespaces; kernel, agents,
-SNMP and traffic are real. Figure 6 needs netem in the kernel. As root.
+Emulation"; the grid is its Table 1. Hosts and machines are network namespaces (see `xen_grid` for
+those of Xen); kernel, agents, SNMP and traffic are real. Figure 6 needs netem in the kernel. As
+root.
 """
 
 from __future__ import annotations
@@ -16,19 +17,20 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, pstdev
-
-from echo import round_trips
+from typing import Protocol
 
 from vmib_manager import Manager, Model, credentials_for, expected, lab, lab_spec, load, measure
 from vmib_manager.pings import ping_all
 
+from . import echo
+
 EXAMPLES = Path(__file__).resolve().parents[2] / "manager" / "examples"
-REAL = EXAMPLES / "grid-real.xml"
+REAL, VIRTUAL = EXAMPLES / "grid-real.xml", EXAMPLES / "grid-virtual.xml"
 NAME = "paper"
 
 PROXIES = ("vmgridpeer1", "vmgridpeer2")
@@ -49,17 +51,54 @@ PINGS = {False: 50, True: 500}
 Row = Mapping[str, object]
 
 
+class Machines(Protocol):
+    """The machines of a grid as ends of echoes, by their names."""
+
+    def reached(self) -> Mapping[tuple[str, str], bool]:
+        """Whether each machine gets an answer from each other one."""
+
+    def round_trips(self, source: str, sink: str, count: int) -> list[float]:
+        """Seconds of each of `count` echoes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Namespaces:
+    """Machines of a lab."""
+
+    ends: Mapping[str, measure.Endpoint]
+
+    def reached(self) -> Mapping[tuple[str, str], bool]:
+        return ping_all(list(self.ends.values()))
+
+    def transfer(self, source: str, sink: str, octets: int, timeout: float) -> float:
+        return measure.transfer(self.ends[source], self.ends[sink], octets, timeout=timeout).seconds
+
+    def round_trips(self, source: str, sink: str, count: int) -> list[float]:
+        return echo.round_trips(self.ends[source], self.ends[sink], count)
+
+
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """The grid, up: its manager, and its machines as ends of traffic."""
+    """A grid, up: its manager, its description, its machines, and pairs of them to measure."""
 
     manager: Manager
-    machines: Mapping[str, measure.Endpoint]
+    real: Path
+    virtual: Path
+    machines: Machines
+    places: Mapping[str, tuple[str, str]]
     full: bool
+    files: Namespaces | None = None
+    """The machines, where files can be sent between them."""
+
+    def transfer(self, source: str, sink: str, octets: int, timeout: float) -> float:
+        """Seconds that octets of user data take over TCP, from connect to the last one."""
+        if self.files is None:
+            raise SystemExit("files are sent between machines of a lab only")
+        return self.files.transfer(source, sink, octets, timeout)
 
     def apply(self, between: str = "", proxies: str = "") -> Model:
         """Give the grid's description these links besides, or other ones between its proxies."""
-        text = (EXAMPLES / "grid-virtual.xml").read_text()
+        text = self.virtual.read_text()
         if proxies:
             text = text.replace(
                 '<profile id="wan" rate="1Mbit"/>', f'<profile id="wan" {proxies}/>'
@@ -67,7 +106,7 @@ class Grid:
         with tempfile.NamedTemporaryFile("w", suffix=".xml") as file:
             file.write(text.replace("</virtual>", f"{between}</virtual>"))
             file.flush()
-            model = load(REAL, file.name)
+            model = load(self.real, file.name)
         self.manager.apply(self.manager.plan(model))
         return model
 
@@ -79,7 +118,7 @@ def table_1(grid: Grid) -> Iterator[Row]:
     if failed:
         raise SystemExit(f"no answer from {', '.join(failed)}")
     wanted = expected(model)
-    found = ping_all(list(grid.machines.values()))
+    found = grid.machines.reached()
     sites = {member.machine: site.id for site in model.virtual.sites for member in site.members}
     for host, report in hosts.items():
         for name in sorted(machine.name for machine in report.machines):
@@ -103,11 +142,10 @@ def table_2(grid: Grid) -> Iterator[Row]:
             extra = f' burst="{burst}B"' if burst else ""
             grid.apply(proxies=f'rate="{kbps}kbit"{extra}')
             spent = dict.fromkeys(WAYS, 0.0)
-            ends = [grid.machines[name] for name in PROXIES]
             for number in range(FILES):
                 tell(f"table 2: {kbps} kbit/s, burst {burst or 'auto'}: file {number + 1}")
-                for way, (source, sink) in zip(spent, (ends, ends[::-1]), strict=True):
-                    spent[way] += measure.transfer(source, sink, OCTETS, timeout=120).seconds
+                for way, (source, sink) in zip(spent, (PROXIES, PROXIES[::-1]), strict=True):
+                    spent[way] += grid.transfer(source, sink, OCTETS, 120)
             for way in (explained,) if explained else WAYS:
                 yield {
                     "rate_kbps": kbps,
@@ -131,12 +169,11 @@ def figure_5(grid: Grid) -> Iterator[Row]:
     for kbps in RATES:
         # What a bucket saves once is to be little of it.
         octets = max(FIGURE_5_OCTETS[grid.full], FIGURE_5_SECONDS * kbps * 125)
-        for place, (source, sink) in PLACES.items():
+        for place, (source, sink) in grid.places.items():
             tell(f"figure 5: {kbps} kbit/s, {place}")
             grid.apply(f'<path from="{source}" to="{sink}" symmetric="true" rate="{kbps}kbit"/>')
             theory = measure.theory(octets, kbps)
-            ends = (grid.machines[source], grid.machines[sink])
-            seconds = measure.transfer(*ends, octets, timeout=2 * theory + 30).seconds
+            seconds = grid.transfer(source, sink, octets, 2 * theory + 30)
             yield {
                 "place": place,
                 "configured_kbps": kbps,
@@ -148,14 +185,14 @@ def figure_5(grid: Grid) -> Iterator[Row]:
 
 def figure_6(grid: Grid) -> Iterator[Row]:
     """Round trips between local and between remote machines whose one way has a delay."""
-    for place, (source, sink) in PLACES.items():
+    for place, (source, sink) in grid.places.items():
         grid.apply()
-        base = fmean(round_trips(grid.machines[source], grid.machines[sink], PINGS[grid.full]))
+        base = fmean(grid.machines.round_trips(source, sink, PINGS[grid.full]))
         for delay in DELAYS:
             tell(f"figure 6: {delay} ms, {place}")
             path = f'<path from="{source}" to="{sink}" symmetric="false" delay="{delay}ms"/>'
             grid.apply(path)
-            times = round_trips(grid.machines[source], grid.machines[sink], PINGS[grid.full])
+            times = grid.machines.round_trips(source, sink, PINGS[grid.full])
             yield {
                 "place": place,
                 "configured_ms": delay,
@@ -182,13 +219,14 @@ def tell(text: str) -> None:
 @contextmanager
 def grid_up(full: bool) -> Iterator[Grid]:
     """The grid, made, and removed afterwards."""
-    model = load(REAL, EXAMPLES / "grid-virtual.xml")
+    model = load(REAL, VIRTUAL)
     lab.down(NAME)
     try:
         lab.up(lab.spec_of(model.real, NAME))
         credentials = credentials_for(model.real, lab_spec.paths(NAME).credentials)
         with Manager(model.real, credentials) as manager:
-            yield Grid(manager, measure.endpoints(NAME, model), full)
+            machines = Namespaces(measure.endpoints(NAME, model))
+            yield Grid(manager, REAL, VIRTUAL, machines, PLACES, full, files=machines)
     finally:
         lab.down(NAME)
 
@@ -205,21 +243,31 @@ def write(path: Path, rows: Iterator[Row]) -> None:
             file.flush()
 
 
-def main() -> int:
-    """Returns the exit status."""
+def run(grid: Grid, names: Iterable[str], out: Path) -> None:
+    """Run experiments; what each measures goes to a CSV file in a directory."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        write(out / f"{name}.csv", EXPERIMENTS[name](grid))
+
+
+def options() -> argparse.Namespace:
+    """What the command line says."""
     parser = argparse.ArgumentParser(description="The paper's evaluation, measured again.")
     parser.add_argument("--out", type=Path, required=True, help="directory for CSV files")
     parser.add_argument("--full", action="store_true", help="the paper's file sizes")
     parser.add_argument("--only", nargs="+", choices=EXPERIMENTS, default=list(EXPERIMENTS))
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Returns the exit status."""
+    wanted = options()
     if os.geteuid() != 0:
         print("experiments: network namespaces are for root alone", file=sys.stderr)
         return 1
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    options.out.mkdir(parents=True, exist_ok=True)
-    with grid_up(options.full) as grid:
-        for name in options.only:
-            write(options.out / f"{name}.csv", EXPERIMENTS[name](grid))
+    with grid_up(wanted.full) as grid:
+        run(grid, wanted.only, wanted.out)
     return 0
 
 
