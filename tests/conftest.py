@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 from functools import cache
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -17,6 +18,10 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 # In the background of a script SIGINT is ignored, and so it is by all that is started there.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+LAYERS = ("unit", "snmp", "packaging", "nms", "lab", "netns")
+"""The order of tests. Machines in virtual time run beside the layers before theirs (see
+`tests/lab/conftest.py`), and are gone when traffic is timed."""
 
 
 @cache
@@ -38,8 +43,16 @@ def reason_to_skip(item: pytest.Item) -> str | None:
     return None
 
 
+def _place_in_order(item: pytest.Item) -> tuple[int, bool]:
+    """Its layer, and in a layer first what has been running since the session began."""
+    layer = item.path.relative_to(Path(__file__).parent).parts[0]
+    has_begun = isinstance(item, pytest.Function) and hasattr(item.module, "run_machine")
+    return (LAYERS.index(layer), not has_begun)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What a lab of this session runs in another kernel is one of the lab's tests, no other."""
+    items.sort(key=_place_in_order)
     elsewhere = {
         item.callspec.params.get("inner")
         for item in items

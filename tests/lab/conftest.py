@@ -16,6 +16,8 @@ from .places import is_dom0
 if TYPE_CHECKING:
     from .host_lab import HostLab
 
+_OUTCOMES = pytest.StashKey[Mapping[str, Future[Any]]]()
+
 # What needs libvirt is imported late: tests of virtual time, below, run where there is none.
 
 
@@ -48,17 +50,28 @@ def lab(
             made.close()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Start the machines in virtual time that this session has tests for.
+
+    They run at once and beside other tests, at the lowest priority, since each has one processor,
+    and a clock that does not mind what else this computer does. A module that has one says by its
+    function `run_machine` what comes of it for the session's tests.
+    """
+    if session.config.option.collectonly or session.testsfailed:
+        return
+    modules = {item.module for item in session.items if isinstance(item, pytest.Function)}
+    session.stash[_OUTCOMES] = {
+        module.__name__: beside(partial(module.run_machine, session.items))
+        for module in modules
+        if hasattr(module, "run_machine")
+    }
+
+
 @pytest.fixture(scope="session")
 def outcomes(request: pytest.FixtureRequest) -> Mapping[str, Future[Any]]:
     """What comes of machines in virtual time, by the names of the modules that they are run for.
 
-    All that this session has tests for are run at once, since each has one processor, and a clock
-    that does not mind what else this computer does. A module that has one says by its function
-    `run_machine` what comes of it for the session's tests; what that raises, only this module gets.
+    What running a machine raises, its module gets, and no other.
     """
-    modules = {item.module for item in request.session.items if isinstance(item, pytest.Function)}
-    return {
-        module.__name__: beside(partial(module.run_machine, request.session.items))
-        for module in modules
-        if hasattr(module, "run_machine")
-    }
+    return request.session.stash[_OUTCOMES]

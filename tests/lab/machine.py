@@ -6,10 +6,12 @@ instructions (`-icount`), so that what is timed in it does not depend on how bus
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tarfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,7 +120,8 @@ class Running:
 def start(machine: Machine, directory: Path) -> Running:
     """Start a machine; its console and its results are in a directory.
 
-    It ends when the calling thread does, however that ends (prctl(2), PR_SET_PDEATHSIG).
+    It ends when the calling thread does, however that ends (prctl(2), PR_SET_PDEATHSIG). In
+    virtual time it takes what others leave of this computer's processors.
     """
     results, console = directory / "results.tar", directory / "console.log"
     with results.open("wb") as made:
@@ -129,8 +132,18 @@ def start(machine: Machine, directory: Path) -> Running:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
+    if machine.virtual_time:
+        _yield_to_all(process.pid)
     return Running(process, console, results)
+
+
+def _yield_to_all(pid: int) -> None:
+    """Give the process the lowest priority, and its session, where these have one (sched(7))."""
+    os.setpriority(os.PRIO_PROCESS, pid, 19)
+    with suppress(FileNotFoundError):
+        Path(f"/proc/{pid}/autogroup").write_text("19")
 
 
 def missing() -> str | None:

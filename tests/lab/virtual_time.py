@@ -23,7 +23,7 @@ DIRECTORY = tree.ROOT / ".cache" / "lab" / "virtual-time"
 """Where the last run's console and results stay."""
 KERNEL_ARGUMENTS = "console=ttyS0 quiet panic=-1 tsc=reliable mitigations=off preempt=full"
 MEGABYTES = 1024
-PATIENCE = 1500.0
+PATIENCE = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
