@@ -59,7 +59,8 @@ done
 iperf3 -s -D >/dev/null 2>&1
 stty -echo
 echo guest is ready
-exec sh
+# As a script: a shell that reads commands of people takes a child's end for that of its input.
+exec sh /dev/console
 """
 DHCP = """\
 #!/bin/busybox sh

@@ -351,7 +351,6 @@ class Guest:
     def is_ready(self) -> None:
         """Wait until it has booted."""
         self._until("guest is ready", BOOT_SECONDS)
-        self.run("PS1=; PS2=")
 
     def run(self, command: str, seconds: float = SHELL_SECONDS, check: bool = True) -> str:
         """What a command prints in the guest."""

@@ -87,6 +87,12 @@ def test_guests_are_found_with_uuid_name_and_host_ends(lab: HostLab) -> None:
     assert lab.value("vmibHostHypervisorStatus.0") == "up"
 
 
+def test_a_guest_outlives_what_ends_while_it_waits_for_a_command(lab: HostLab) -> None:
+    lab.guests[2].run("sleep 0.5 & true")
+    time.sleep(2)
+    assert lab.guests[2].run("echo there") == "there"
+
+
 def test_the_rate_of_a_guest_is_what_was_set(lab: HostLab) -> None:
     shape(lab, 2, 2000)
     device = lab.device(2)
