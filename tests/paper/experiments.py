@@ -44,7 +44,6 @@ PAPER_SECONDS |= {("sending", 100_000): 5.197, ("receiving", 100_000): 3.463}
 """Table 2 of the paper: 20 tasks, each with a file of 1 MB to the node and back."""
 
 RATES = (250, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000)
-FIGURE_5_OCTETS, FIGURE_5_SECONDS = {False: 2_000_000, True: 300_000_000}, 2
 DELAYS = (1, 2, 5, 10, 20, 50, 100, 200)
 PINGS = {False: 50, True: 500}
 
@@ -57,8 +56,28 @@ class Machines(Protocol):
     def reached(self) -> Mapping[tuple[str, str], bool]:
         """Whether each machine gets an answer from each other one."""
 
+    def transfer(self, source: str, sink: str, octets: int, timeout: float) -> float:
+        """Seconds that octets of user data take over TCP, to the last one."""
+
     def round_trips(self, source: str, sink: str, count: int) -> list[float]:
         """Seconds of each of `count` echoes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Of what is sent: how many files of Table 2; of Figure 5's octets, and seconds of its rate.
+
+    What is more is sent, as what a bucket saves once is to be little of it.
+    """
+
+    files: int
+    octets: int
+    seconds: int
+
+
+SIZES = {False: Sizes(FILES, 2_000_000, 2), True: Sizes(FILES, 300_000_000, 2)}
+SIZES_ON_XEN = Sizes(5, 2_000_000, 2)
+"""As little where all of the paper is wanted: each frame costs the emulated processor much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +105,8 @@ class Grid:
     virtual: Path
     machines: Machines
     places: Mapping[str, tuple[str, str]]
-    full: bool
-    files: Namespaces | None = None
-    """The machines, where files can be sent between them."""
-
-    def transfer(self, source: str, sink: str, octets: int, timeout: float) -> float:
-        """Seconds that octets of user data take over TCP, from connect to the last one."""
-        if self.files is None:
-            raise SystemExit("files are sent between machines of a lab only")
-        return self.files.transfer(source, sink, octets, timeout)
+    sizes: Sizes
+    pings: int
 
     def apply(self, between: str = "", proxies: str = "") -> Model:
         """Give the grid's description these links besides, or other ones between its proxies."""
@@ -142,18 +154,18 @@ def table_2(grid: Grid) -> Iterator[Row]:
             extra = f' burst="{burst}B"' if burst else ""
             grid.apply(proxies=f'rate="{kbps}kbit"{extra}')
             spent = dict.fromkeys(WAYS, 0.0)
-            for number in range(FILES):
+            for number in range(grid.sizes.files):
                 tell(f"table 2: {kbps} kbit/s, burst {burst or 'auto'}: file {number + 1}")
                 for way, (source, sink) in zip(spent, (PROXIES, PROXIES[::-1]), strict=True):
-                    spent[way] += grid.transfer(source, sink, OCTETS, 120)
+                    spent[way] += grid.machines.transfer(source, sink, OCTETS, 120)
             for way in (explained,) if explained else WAYS:
                 yield {
                     "rate_kbps": kbps,
                     "burst_octets": burst,
                     "way": way,
-                    "least_seconds": FILES * measure.theory(OCTETS, kbps),
+                    "least_seconds": grid.sizes.files * measure.theory(OCTETS, kbps),
                     "measured_seconds": spent[way],
-                    "paper_seconds": PAPER_SECONDS[way, kbps],
+                    "paper_seconds": PAPER_SECONDS[way, kbps] * grid.sizes.files / FILES,
                 }
 
 
@@ -167,13 +179,12 @@ def _burst_of(way: str) -> int:
 def figure_5(grid: Grid) -> Iterator[Row]:
     """A file between local and between remote machines, at different rates."""
     for kbps in RATES:
-        # What a bucket saves once is to be little of it.
-        octets = max(FIGURE_5_OCTETS[grid.full], FIGURE_5_SECONDS * kbps * 125)
+        octets = max(grid.sizes.octets, grid.sizes.seconds * kbps * 125)
         for place, (source, sink) in grid.places.items():
             tell(f"figure 5: {kbps} kbit/s, {place}")
             grid.apply(f'<path from="{source}" to="{sink}" symmetric="true" rate="{kbps}kbit"/>')
             theory = measure.theory(octets, kbps)
-            seconds = grid.transfer(source, sink, octets, 2 * theory + 30)
+            seconds = grid.machines.transfer(source, sink, octets, 2 * theory + 30)
             yield {
                 "place": place,
                 "configured_kbps": kbps,
@@ -187,12 +198,12 @@ def figure_6(grid: Grid) -> Iterator[Row]:
     """Round trips between local and between remote machines whose one way has a delay."""
     for place, (source, sink) in grid.places.items():
         grid.apply()
-        base = fmean(grid.machines.round_trips(source, sink, PINGS[grid.full]))
+        base = fmean(grid.machines.round_trips(source, sink, grid.pings))
         for delay in DELAYS:
             tell(f"figure 6: {delay} ms, {place}")
             path = f'<path from="{source}" to="{sink}" symmetric="false" delay="{delay}ms"/>'
             grid.apply(path)
-            times = grid.machines.round_trips(source, sink, PINGS[grid.full])
+            times = grid.machines.round_trips(source, sink, grid.pings)
             yield {
                 "place": place,
                 "configured_ms": delay,
@@ -226,7 +237,7 @@ def grid_up(full: bool) -> Iterator[Grid]:
         credentials = credentials_for(model.real, lab_spec.paths(NAME).credentials)
         with Manager(model.real, credentials) as manager:
             machines = Namespaces(measure.endpoints(NAME, model))
-            yield Grid(manager, REAL, VIRTUAL, machines, PLACES, full, files=machines)
+            yield Grid(manager, REAL, VIRTUAL, machines, PLACES, SIZES[full], PINGS[full])
     finally:
         lab.down(NAME)
 

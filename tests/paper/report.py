@@ -228,6 +228,9 @@ _SECTIONS = (
             "show that an oversized burst is enough to explain the table, not that there was one. "
             "At 100 Mbit/s the paper's files took longer than that rate needs, so that something "
             "else was their limit.",
+            "A bucket that was just made larger is not full yet: the first file after that goes at "
+            "the rate. On Xen there are fewer files, and some end later by a third of a second: a "
+            "full queue lost their last frame, and TCP waited until it sent it again.",
         ),
         _table_2,
     ),
@@ -238,8 +241,9 @@ _SECTIONS = (
             "The paper sent a file of 300 MB between two machines of one host (local) and of two "
             "hosts (remote) whose link has a rate. Here it has 2 MB, or 2 s of the rate where that "
             "is more; with `make paper FULL=1` 300 MB. The rate is that of layer 2, from connect "
-            "to the last octet. A file is a little faster than its rate by the bucket that is full "
-            "when it begins, the more so the shorter it is.",
+            "to the last octet; on Xen from the first frame of the file to its last one. A file is "
+            "a little faster than its rate by the bucket that is full when it begins, the more so "
+            "the shorter it is.",
         ),
         _figure(5, "kbps", 1000, "Mbit/s"),
     ),

@@ -1,6 +1,7 @@
 """The paper's evaluation on Xen, in a dom0: paravirtual guests of one host.
 
-Guests get the description's addresses and routes as they start, and send echoes by ping.
+Guests get the description's addresses and routes as they start, and send echoes by ping and files
+by nc. Files are timed in dom0, where the clock is finer than that of a guest's shell.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from pathlib import Path
 from tests.lab import hypervisors
 from tests.lab.host_lab import SETTINGS, HostLab, eventually
 from tests.lab.hypervisors import Guest, run
+from tests.lab.xen.bench import Tap
 
 from vmib.errors import VmibError
 from vmib_manager import Manager, credentials_for, load
 from vmib_manager.reachability import primary
 
 from . import experiments
-from .experiments import Grid
+from .experiments import PINGS, SIZES_ON_XEN, Grid
 
 HERE = Path(__file__).parent
 REAL, VIRTUAL = HERE / "xen-grid-real.xml", HERE / "xen-grid-virtual.xml"
@@ -33,6 +35,10 @@ _PAUSE = 0.01
 _SETTLING = 3
 """Seconds until the agent has looked after what it has changed: there is one processor for all."""
 _TOLD = 30.0
+_PORT, _BLOCK = 5001, 12_500
+"""Files have so many octets, or a multiple of them."""
+_HANDSHAKE = 74
+"""Octets of a frame that opens a connection; a full one, and what is left of a file, have more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,18 @@ class Guests:
             for sink in self.consoles
             if source != sink
         }
+
+    def transfer(self, source: str, sink: str, octets: int, timeout: float) -> float:
+        """From the first to the last frame of user data, as the sink's interface gets them."""
+        file = f"dd if=/dev/zero bs={_BLOCK} count={octets // _BLOCK}"
+        self.consoles[source].run(f"nc -l -p {_PORT} -e {file} 2>/dev/null & sleep 0.1")
+        command = f"nc {self.addresses[source]} {_PORT} </dev/null | wc -c"
+        with Tap(f"vif{self.consoles[sink].domain.ID()}.0", True) as tap:
+            arrived = self.consoles[sink].run(command, timeout)
+        if int(arrived) != octets:
+            raise VmibError(f"file {source} to {sink}: {arrived} of {octets} octets arrived")
+        stamps = [stamp for stamp, length in tap.frames if length > _HANDSHAKE]
+        return stamps[-1] - stamps[0]
 
     def round_trips(self, source: str, sink: str, count: int) -> list[float]:
         # The first one waits for ARP, which is no part of a round trip.
@@ -74,7 +92,7 @@ def grid_up(full: bool) -> Iterator[Grid]:
             found = ((name, primary(given)) for name, given in model.attachments.items())
             machines = Guests(consoles, {name: str(address) for name, address in found})
             with Manager(model.real, credentials) as manager:
-                grid = Grid(manager, REAL, VIRTUAL, machines, PLACES, full)
+                grid = Grid(manager, REAL, VIRTUAL, machines, PLACES, SIZES_ON_XEN, PINGS[full])
                 grid.apply()
                 _boot(lab, machines)
                 yield grid
