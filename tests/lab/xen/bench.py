@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import accumulate
+from statistics import linear_regression
 
 from vmib_manager.pings import internet_checksum
 
@@ -136,11 +138,15 @@ class Tap:
                 self.frames.append((whole + nanoseconds / 1e9, octets))
 
     def rate(self) -> float:
-        """Bit/s of layer 2 at which frames passed, all of them, from one full one to another."""
+        """Bit/s of layer 2 at which frames passed, all of them, from one full one to another.
+
+        It is the slope through all of them: of times from the first to the last one, lateness of a
+        single frame would be in all.
+        """
         full = [number for number, frame in enumerate(self.frames) if frame[1] >= FRAME]
         counted = self.frames[full[int(len(full) * _SETTLED)] : full[-1] + 1]
-        octets = sum(_wire_octets(length) for _, length in counted[1:])
-        return octets * 8 / (counted[-1][0] - counted[0][0])
+        passed = list(accumulate(_wire_octets(length) for _, length in counted))
+        return 8 / linear_regression(passed, [when for when, _ in counted]).slope
 
 
 def _wire_octets(length: int) -> int:
