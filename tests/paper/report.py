@@ -243,7 +243,7 @@ _SECTIONS = (
             "is more; with `make paper FULL=1` 300 MB. The rate is that of layer 2, from connect "
             "to the last octet; on Xen from the first frame of the file to its last one. A file is "
             "a little faster than its rate by the bucket that is full when it begins, the more so "
-            "the shorter it is.",
+            "the shorter it is, and slower where its last frame is lost (see Table 2).",
         ),
         _figure(5, "kbps", 1000, "Mbit/s"),
     ),
