@@ -76,8 +76,8 @@ class Sizes:
 
 
 SIZES = {False: Sizes(FILES, 2_000_000, 2), True: Sizes(FILES, 300_000_000, 2)}
-SIZES_ON_XEN = Sizes(5, 2_000_000, 2)
-"""As little where all of the paper is wanted: each frame costs the emulated processor much."""
+SIZES_ON_XEN = Sizes(5, 1_000_000, 1)
+"""Little, also where all of the paper is wanted: each frame costs the emulated processor much."""
 
 
 @dataclass(frozen=True, slots=True)
