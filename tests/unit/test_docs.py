@@ -22,7 +22,7 @@ from ..pages import DOCS, FENCE, FOLLOWED, MADE_BY, PAGES, ROOT, RUN_BY, blocks
 EXAMPLES = ROOT / "manager" / "examples"
 SCHEMA = ROOT / "manager" / "vmib_manager" / "vmib.xsd"
 XS = "{http://www.w3.org/2001/XMLSchema}"
-GENERATED = ("xml-reference.md",)
+GENERATED = ("xml-reference.md", "agent-speed.md")
 TOP = ("agent/", "manager/", "mibs/", "packaging/", "tests/", ".cache/")
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
