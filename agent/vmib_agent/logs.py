@@ -106,7 +106,9 @@ class _Handler(logging.StreamHandler[TextIO]):
             self.let_go()
 
     def let_go(self) -> None:
-        """Write what was held back."""
+        """Write what was held back, if anything was."""
+        if not self._held:
+            return
         self.acquire()  # whoever logs from another thread lets go, too
         try:
             lines = [self._held.popleft() for _ in range(len(self._held))]

@@ -47,11 +47,13 @@ class Neighbourhood:
         self._addresses: dict[Key, list[tuple[IpAddress, Network]]] = {}
         self._links: dict[Key, list[Network]] = {}
         vifs = {(probe.vm_index, probe.vif_index) for probe in probes}
-        for key, row in intent.get(ADDR, {}).items() if vifs else ():
+        if not vifs:
+            return
+        for key, row in intent.get(ADDR, {}).items():
             if key[:2] in vifs:
                 network = ip_network((key[3], row.prefix_length), strict=False)
                 self._addresses.setdefault(key[:2], []).append((key[3], network))
-        for key in intent.get(LINK, {}) if vifs else ():
+        for key in intent.get(LINK, {}):
             if key[:2] in vifs:
                 network = ip_network((key[3], key[4]), strict=False)
                 self._links.setdefault(key[:2], []).append(network)
