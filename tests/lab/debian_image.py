@@ -54,7 +54,7 @@ $B mount -t ext4 $($B findfs LABEL=root) /new
 $B mount -t ext4 $($B findfs LABEL=tree) /new/mnt
 $B mount --move /dev /new/dev
 $B umount /proc
-exec $B switch_root /new /usr/bin/python3 -u /mnt/tests/lab/debian_init.py
+exec $B switch_root /new /bin/sh -c "cd /mnt && exec python3 -u -m tests.lab.debian_init"
 """
 
 

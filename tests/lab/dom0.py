@@ -49,6 +49,7 @@ def work() -> None:
     os.environ["PATH"] += f":{XEN}"
     first_process.mount(DIRECTORIES)
     first_process.read_ahead(*UNUSED)
+    first_process.serve_network_first()
     start_xen()
     start_libvirt()
     run("virsh", "-c", "xen:///system", "version")
