@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from . import inner, machine, xen_host, xen_image
+from . import inner, xen_host
 
 pytestmark = pytest.mark.lab
 
@@ -37,17 +37,10 @@ def run_machine(items: Sequence[pytest.Item]) -> Ran:
     if reason := xen_host.missing():
         pytest.skip(reason)
     directory = xen_host.place("xen")
-    host = xen_host.machine(xen_image.image(), directory, {"tests": MODULES})
-    running = machine.start(host, directory)
-    try:
-        running.wait(SECONDS)
-        running.unpack_results(directory)
-        cases = inner.cases_of(directory / "junit.xml")
-        assert cases, running.last_words()
-        return Ran(running.said(), cases)
-    finally:
-        running.kill()
-        xen_host.tidy(directory)
+    running = xen_host.boot(directory, {"tests": MODULES}, SECONDS)
+    cases = inner.cases_of(directory / "junit.xml")
+    assert cases, running.last_words()
+    return Ran(running.said(), cases)
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from . import debian, guest_image, tree
-from .machine import Machine
-from .xen_image import XenImage
+from .machine import Machine, Running, start
+from .xen_image import XenImage, image
 
 PYTHON = (3, 11)
 """That of Debian's release: packages with compiled parts are the same in dom0 and here."""
@@ -25,23 +25,23 @@ GUEST = "guest.gz"
 
 
 def machine(
-    image: XenImage, directory: Path, job: object, networks: tuple[str, ...] = ()
+    parts: XenImage, directory: Path, job: object, networks: tuple[str, ...] = ()
 ) -> Machine:
     """A host that does a job (see `tree`), with its disk of the tree in a directory.
 
     It is in virtual time unless it has networks: two hosts do not share a clock.
     """
     guest, disk = directory / GUEST, directory / "tree.img"
-    with TemporaryDirectory() as parts:
-        shutil.copytree(image.guest_programs, parts, dirs_exist_ok=True)
-        guest_image.add_dhcp(Path(parts))
-        debian.initramfs(guest_image.INIT, image.guest_modules, guest, Path(parts))
+    with TemporaryDirectory() as programs:
+        shutil.copytree(parts.guest_programs, programs, dirs_exist_ok=True)
+        guest_image.add_dhcp(Path(programs))
+        debian.initramfs(guest_image.INIT, parts.guest_modules, guest, Path(programs))
     tree.disk(disk, job, [guest])
     return Machine(
-        kernel=image.hypervisor,
+        kernel=parts.hypervisor,
         arguments=XEN_ARGUMENTS.format(DOM0_MEGABYTES),
-        initrd=f"{image.kernel} {DOM0_ARGUMENTS},{image.initrd}",
-        disks=(image.root, disk),
+        initrd=f"{parts.kernel} {DOM0_ARGUMENTS},{parts.initrd}",
+        disks=(parts.root, disk),
         megabytes=MEGABYTES,
         virtual_time=not networks,
         networks=networks,
@@ -60,6 +60,21 @@ def tidy(directory: Path) -> None:
     """Remove images from the directory of a host that has ended."""
     for name in (GUEST, "tree.img", "results.tar"):
         (directory / name).unlink(missing_ok=True)
+
+
+def boot(directory: Path, job: object, seconds: float) -> Running:
+    """Let a host in virtual time do a job; console and results are in the directory.
+
+    Raises AssertionError where it takes longer than some seconds.
+    """
+    running = start(machine(image(), directory, job), directory)
+    try:
+        running.wait(seconds)
+        running.unpack_results(directory)
+    finally:
+        running.kill()
+        tidy(directory)
+    return running
 
 
 def missing() -> str | None:

@@ -20,7 +20,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.lab import machine, virtual_time, xen_host, xen_image
+from tests.lab import machine, virtual_time, xen_host
 
 from . import report
 from .experiments import SIZES_ON_XEN
@@ -52,13 +52,7 @@ def xen(results: Path, options: Sequence[str], patience: float) -> None:
     job = {"module": "tests.paper.xen_grid", "arguments": ["--out", XEN_RESULTS, *options]}
     began = time.monotonic()
     directory = xen_host.place("paper-xen")
-    running = machine.start(xen_host.machine(xen_image.image(), directory, job), directory)
-    try:
-        running.wait(patience)
-        running.unpack_results(directory)
-    finally:
-        running.kill()
-        xen_host.tidy(directory)
+    running = xen_host.boot(directory, job, patience)
     _keep(results / "xen", directory / "paper", running)
     version = re.search(r"\(XEN\) Xen version (\S+)", running.said())
     assert version is not None, running.last_words()

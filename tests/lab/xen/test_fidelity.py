@@ -29,6 +29,12 @@ def record() -> Record:
     return Record(Path(os.environ["VMIB_LAB_RESULTS"]) / "measurements.jsonl")
 
 
+def unanswered() -> tuple[int, int]:
+    """How many of how many echo requests have no answer."""
+    found = ping(300, 0.002)
+    return found.sent - found.received, found.sent
+
+
 @both_ways
 @pytest.mark.parametrize("microseconds", [1000, 10_000, 200_000])
 def test_a_delay_is_exact(bench: Bench, record: Record, way: str, microseconds: int) -> None:
@@ -55,12 +61,7 @@ def test_a_rate_is_exact(bench: Bench, record: Record, way: str, kbps: int) -> N
 @both_ways
 def test_so_many_packets_are_lost(bench: Bench, record: Record, way: str) -> None:
     bench.shape(way, Loss=100_000)
-
-    def count() -> tuple[int, int]:
-        found = ping(300, 0.002)
-        return found.sent - found.received, found.sent
-
-    record.counted("loss", way, "ping", 0.1, count)
+    record.counted("loss", way, "ping", 0.1, unanswered)
 
 
 @both_ways
@@ -78,12 +79,7 @@ def test_so_many_packets_arrive_twice(bench: Bench, record: Record, way: str) ->
 def test_so_many_packets_are_damaged(bench: Bench, record: Record, way: str) -> None:
     """Who has a bit wrong is not answered, but for those of the sender's 6 octets of 98."""
     bench.shape(way, Corrupt=100_000)
-
-    def count() -> tuple[int, int]:
-        found = ping(300, 0.002)
-        return found.sent - found.received, found.sent
-
-    record.counted("corrupt", way, "ping", 0.1 * (1 - 6 / 98), count)
+    record.counted("corrupt", way, "ping", 0.1 * (1 - 6 / 98), unanswered)
 
 
 @both_ways
@@ -144,12 +140,7 @@ def test_rate_delay_and_loss_together_are_as_exact(bench: Bench, record: Record,
         return [around("delay", way, "with rate and loss", 0.01, beyond, DELAY_ERROR)]
 
     record.settled(delayed)
-
-    def count() -> tuple[int, int]:
-        found = ping(300, 0.002)
-        return found.sent - found.received, found.sent
-
-    record.counted("loss", way, "ping, with rate and delay", 0.05, count)
+    record.counted("loss", way, "ping, with rate and delay", 0.05, unanswered)
 
 
 def test_a_link_delays_what_goes_to_its_destination_only(bench: Bench, record: Record) -> None:
